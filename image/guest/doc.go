@@ -1,0 +1,25 @@
+// Package guest runs a package's Go tests inside a virtual machine, under the
+// kernel that the appliance ships, as if they had run on the host.
+//
+// A test package opts in with one function:
+//
+//	func TestMain(m *testing.M) {
+//		guest.Main(m, guest.Config{Programs: []string{"ip"}})
+//	}
+//
+// Started by `go test`, on the host, Main packs its own test binary and what
+// Config lists into an initramfs, boots image/kernel/vmlinuz with it in QEMU
+// and ends with the exit status the tests had in there. Their output passes
+// through untouched, so `go test -v`, `-json`, `-run`, `-bench`, `-count`,
+// `-short` and `-coverprofile` mean what they always mean.
+//
+// The machine has one CPU whose clock counts instructions (one nanosecond
+// each) and which skips the time it would sleep. No duration that a test
+// measures depends on how busy the host is, the same binary measures the same
+// numbers every time, and a test that waits for a minute costs nothing. There
+// is no network, no disk and no input but the initramfs.
+//
+// In the machine the test binary has two roles. As process 1 it mounts the
+// usual file systems, starts itself again as the tests, reaps orphans, hands
+// back the exit status and what the tests left in [Output], and powers off.
+package guest

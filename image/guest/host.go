@@ -1,0 +1,357 @@
+package guest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultMemory = "512M"
+	defaultLimit  = 8 * time.Minute
+
+	// workDir is the tests' working directory in the guest; their testdata is
+	// below it.
+	workDir = "/work"
+
+	// consoleTail is how much of the guest's console is shown when it ends
+	// without an exit status, in bytes.
+	consoleTail = 8 << 10
+)
+
+// kernelArgs is the kernel's command line, without the part that says what to
+// run. A panic ends the machine at once; the random layout of kernel and
+// processes is off, for equal runs and a quicker boot.
+const kernelArgs = "console=ttyS0 loglevel=5 panic=-1 nokaslr norandmaps random.trust_cpu=on " +
+	"bonding.max_bonds=0 rdinit=/init " + roleVar + "=" + roleInit
+
+// runHost runs the tests in a guest and returns their exit status.
+func runHost(cfg Config, args []string) (code int, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	defer stop()
+
+	cwd, err := os.Getwd()
+	if err != nil {
+		return 0, err
+	}
+	root, err := repositoryRoot(cwd)
+	if err != nil {
+		return 0, err
+	}
+	kernel := filepath.Join(root, "image", "kernel", "vmlinuz")
+	if _, err := os.Stat(kernel); err != nil {
+		return 0, fmt.Errorf("find the kernel: %w; `make kernel` builds it", err)
+	}
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return 0, fmt.Errorf("find QEMU: %w; `make deps` installs it", err)
+	}
+
+	tmp, err := os.MkdirTemp("", "bondd-guest-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+
+	translated, back := guestArgs(args, cwd)
+	initrd := filepath.Join(tmp, "initramfs")
+	if err := pack(ctx, cfg, cwd, tmp, initrd, translated); err != nil {
+		return 0, fmt.Errorf("pack the guest: %w", err)
+	}
+	m := machine{qemu: qemu, kernel: kernel, initrd: initrd, dir: tmp, cfg: cfg}
+	if err := m.run(ctx); err != nil {
+		return 0, err
+	}
+	back[outputDir] = outputFolder(root, cwd)
+	code, err = receiveResult(m.resultFile(), back)
+	if err != nil {
+		return 0, fmt.Errorf("the guest ended without an exit status: %w\n%s", err, m.consoleTail())
+	}
+	return code, nil
+}
+
+// repositoryRoot returns the nearest folder at or above dir with a go.mod.
+func repositoryRoot(dir string) (string, error) {
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
+			return d, nil
+		}
+		if d == filepath.Dir(d) {
+			return "", fmt.Errorf("no go.mod at or above %s", dir)
+		}
+	}
+}
+
+// outputFolder returns where on the host the files of Output end up.
+func outputFolder(root, cwd string) string {
+	if dir := os.Getenv("BONDD_GUEST_OUTPUT"); dir != "" {
+		return absolute(cwd, dir)
+	}
+	rel, err := filepath.Rel(root, cwd)
+	if err != nil {
+		rel = filepath.Base(cwd)
+	}
+	return filepath.Join(root, "build", "guest", rel)
+}
+
+// pack writes the guest's initramfs.
+func pack(ctx context.Context, cfg Config, cwd, tmp, file string, args []string) error {
+	var r initramfs
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := r.addProgram(ctx, "/init", self); err != nil {
+		return err
+	}
+	for _, name := range cfg.Programs {
+		source, err := exec.LookPath(name)
+		if err != nil {
+			return fmt.Errorf("find a program that the tests need: %w; `make deps` installs what is missing", err)
+		}
+		if err := r.addProgram(ctx, path.Join("/bin", filepath.Base(name)), source); err != nil {
+			return err
+		}
+	}
+	for i, name := range slices.Sorted(maps.Keys(cfg.Packages)) {
+		binary := filepath.Join(tmp, "package"+strconv.Itoa(i))
+		if err := buildPackage(ctx, cfg.Packages[name], binary); err != nil {
+			return err
+		}
+		if err := r.addFile(name, binary); err != nil {
+			return err
+		}
+	}
+	for name, source := range cfg.Files {
+		if err := r.addFile(name, absolute(cwd, source)); err != nil {
+			return err
+		}
+	}
+	testdata := filepath.Join(cwd, "testdata")
+	if _, err := os.Stat(testdata); err == nil {
+		if err := r.addTree(path.Join(workDir, "testdata"), testdata); err != nil {
+			return err
+		}
+	}
+	// Makes workDir exist, testdata or not.
+	r.addData(path.Join(workDir, ".keep"), nil)
+
+	data, err := json.Marshal(job{Args: args, Env: guestEnv(cfg), Dir: workDir})
+	if err != nil {
+		return err
+	}
+	r.addData(jobFile, data)
+	return r.write(file)
+}
+
+// buildPackage builds a Go package's binary, static and without the state of
+// the checkout in it.
+func buildPackage(ctx context.Context, pkg, binary string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// guestEnv returns the variables of the host's environment that pass to the
+// tests.
+func guestEnv(cfg Config) []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "BONDD_") || slices.Contains(cfg.Env, name) {
+			env = append(env, kv)
+		}
+	}
+	slices.Sort(env)
+	return env
+}
+
+// A machine is one run of QEMU.
+type machine struct {
+	qemu, kernel, initrd string
+	dir                  string // for what the guest sends
+	cfg                  Config
+}
+
+func (m *machine) consoleFile() string { return filepath.Join(m.dir, "console") }
+func (m *machine) outputFile() string  { return filepath.Join(m.dir, "output") }
+func (m *machine) resultFile() string  { return filepath.Join(m.dir, "result") }
+
+// args returns QEMU's arguments. Everything the guest could learn from the
+// host is fixed: clock, random numbers, processor. What it sends goes to plain
+// files, which never make it wait, and its ports are served by the processor's
+// own thread (ioeventfd=off), so that no interrupt depends on the host's
+// scheduler.
+func (m *machine) args() []string {
+	memory := m.cfg.Memory
+	if memory == "" {
+		memory = defaultMemory
+	}
+	file := func(id, name string) string {
+		return "file,id=" + id + ",path=" + strings.ReplaceAll(name, ",", ",,")
+	}
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "pc,usb=off", "-cpu", "max", "-smp", "1", "-m", memory,
+		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
+		"-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm",
+		"-kernel", m.kernel, "-initrd", m.initrd,
+		"-append", strings.TrimSpace(kernelArgs + " " + m.cfg.KernelArgs),
+		"-chardev", file("console", m.consoleFile()), "-serial", "chardev:console",
+		"-device", "virtio-serial-pci,ioeventfd=off",
+		"-chardev", file("output", m.outputFile()), "-device", "virtserialport,chardev=output,name=" + outputPort,
+		"-chardev", file("result", m.resultFile()), "-device", "virtserialport,chardev=result,name=" + resultPort,
+	}
+}
+
+// run boots the machine and copies the tests' output to the standard output
+// until the machine is off.
+func (m *machine) run(ctx context.Context) error {
+	limit := m.cfg.Limit
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(limited, m.qemu, m.args()...)
+	cmd.Stdout, cmd.Stderr = &stderr, &stderr
+	// A killed test binary takes its machine with it. The signal comes when
+	// the thread that started the process ends, so this one must not.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start QEMU: %w", err)
+	}
+
+	exited := make(chan struct{})
+	copied := make(chan error, 1)
+	go func() { copied <- follow(os.Stdout, m.outputFile(), exited) }()
+	err := cmd.Wait()
+	close(exited)
+	copyErr := <-copied
+
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted, the machine is stopped\n%s", m.consoleTail())
+	case limited.Err() != nil:
+		return fmt.Errorf("the machine ran longer than %v in real time and was killed\n%s", limit, m.consoleTail())
+	case err != nil:
+		return fmt.Errorf("run QEMU: %w\n%s%s", err, stderr.Bytes(), m.consoleTail())
+	case copyErr != nil:
+		return fmt.Errorf("copy the tests' output: %w", copyErr)
+	}
+	return nil
+}
+
+// consoleTail returns the end of the guest's console for a message.
+func (m *machine) consoleTail() string {
+	data, err := os.ReadFile(m.consoleFile())
+	if err != nil {
+		return "no console: " + err.Error()
+	}
+	data = bytes.ReplaceAll(data, []byte("\r"), nil)
+	if len(data) > consoleTail {
+		data = data[len(data)-consoleTail:]
+	}
+	return "--- the end of the guest's console\n" + string(data) + "--- "
+}
+
+// follow copies a growing file to w until done is closed and all of it is
+// copied.
+func follow(w io.Writer, name string, done <-chan struct{}) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var f *os.File
+	for ended := false; ; {
+		if f == nil {
+			var err error
+			if f, err = os.Open(name); err == nil {
+				defer f.Close()
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		if f != nil {
+			if _, err := io.Copy(w, f); err != nil {
+				return err
+			}
+		}
+		if ended {
+			return nil
+		}
+		select {
+		case <-done:
+			ended = true
+		case <-tick.C:
+		}
+	}
+}
+
+// receiveResult reads the archive that the guest has sent, puts its files
+// where back says, and returns the exit status.
+func receiveResult(file string, back map[string]string) (int, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	tr := tar.NewReader(f)
+	for {
+		hdr, err := tr.Next()
+		if err != nil {
+			return 0, fmt.Errorf("read the guest's result: %w", err)
+		}
+		data, err := io.ReadAll(tr)
+		if err != nil {
+			return 0, fmt.Errorf("read the guest's result: %w", err)
+		}
+		if hdr.Name == exitEntry {
+			return strconv.Atoi(string(data))
+		}
+		if err := place(hdr.Name, data, back); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// place writes one file from the guest to the host.
+func place(name string, data []byte, back map[string]string) error {
+	for in, out := range back {
+		if name == in {
+			return os.WriteFile(out, data, 0o644)
+		}
+		rel, ok := strings.CutPrefix(path.Clean(name), in+"/")
+		if !ok {
+			continue
+		}
+		target := filepath.Join(out, filepath.FromSlash(rel))
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(target, data, 0o644)
+	}
+	return fmt.Errorf("the guest sent %s, which nobody asked for", name)
+}
