@@ -1,0 +1,199 @@
+package hwprobe
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Source is where Inventory looks. The zero value is the running machine.
+type Source struct {
+	// Sys is where sysfs is mounted; "/sys" if empty.
+	Sys string
+	// Kernel answers for rtnetlink and ethtool; the running kernel if nil.
+	Kernel Kernel
+}
+
+// A Kernel lists the network interfaces of this network namespace with what rtnetlink and ethtool know of them.
+type Kernel interface {
+	// Links returns in bounded time, also if the context has no deadline.
+	Links(ctx context.Context) ([]Link, error)
+}
+
+// A Link is a network interface as the kernel's sockets describe it. Empty fields are unknown.
+type Link struct {
+	Index int
+	Name  string
+	// Ethernet is true for hardware type ARPHRD_ETHER.
+	Ethernet bool
+	// Kind is the rtnetlink kind of a virtual interface ("veth", "bond"); empty for hardware.
+	Kind string
+	// Enslaved says that another interface is this one's master, which may have changed its Address.
+	Enslaved bool
+	Address  net.HardwareAddr
+	// Permanent is the address from before any change; nil if the kernel does not tell.
+	Permanent net.HardwareAddr
+	// Carrier is nil while the interface is down.
+	Carrier *bool
+	// Driver and Firmware are ethtool's driver information.
+	Driver, Firmware string
+	// SpeedMbps is 0 if unknown; Duplex is "full", "half" or empty; SupportedMbps ascends.
+	SpeedMbps     int
+	Duplex        string
+	SupportedMbps []int
+}
+
+// uppers are the kinds of virtual interface that stand on top of others. They are Ethernet to the kernel and no NIC to
+// anyone: what is beneath them is what would have to be bonded.
+var uppers = []string{"bond", "bridge", "hsr", "ipvlan", "ipvtap", "macsec", "macvlan", "macvtap", "openvswitch", "team", "vlan", "vrf", "vxlan"}
+
+// Inventory lists every Ethernet NIC of the machine, in natural order of the names: all hardware (wireless cards are
+// not Ethernet), and the virtual ends such as veth, which Judge heeds only if they are named. An error means that the
+// list itself could not be read; details of a NIC that could not be read are left unknown.
+func Inventory(ctx context.Context, src Source) ([]NIC, error) {
+	kernel := src.Kernel
+	if kernel == nil {
+		kernel = netKernel{}
+	}
+	links, err := kernel.Links(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list network interfaces: %w", err)
+	}
+	sys := sysfs(cmp.Or(src.Sys, "/sys"))
+	nics := []NIC{}
+	for _, l := range links {
+		if !l.Ethernet || slices.Contains(uppers, l.Kind) || sys.wireless(l) {
+			continue
+		}
+		nics = append(nics, newNIC(l, sys))
+	}
+	slices.SortFunc(nics, func(a, b NIC) int { return compareNames(a.Name, b.Name) })
+	return nics, nil
+}
+
+// newNIC joins what the kernel's sockets say of a link with what sysfs says of its device.
+func newNIC(l Link, sys sysfs) NIC {
+	n := NIC{
+		Name:          l.Name,
+		Driver:        cmp.Or(l.Driver, l.Kind),
+		Firmware:      l.Firmware,
+		Bus:           busVirtual,
+		SupportedMbps: append([]int{}, l.SupportedMbps...),
+		Duplex:        l.Duplex,
+		LinkUp:        l.Carrier,
+	}
+	if l.SpeedMbps > 0 {
+		n.SpeedMbps = &l.SpeedMbps
+	}
+	switch {
+	case len(l.Permanent) > 0:
+		n.PermanentMAC = l.Permanent.String()
+	case !l.Enslaved && len(l.Address) > 0: // a bond gives all its slaves one address: then it proves nothing
+		n.PermanentMAC = l.Address.String()
+	}
+	sys.describe(l, &n)
+	return n
+}
+
+// sysfs is the path of a mounted sysfs.
+type sysfs string
+
+// netDir is the folder of an interface, empty if sysfs shows another network namespace than the one the link is in: a
+// veth of ours must not borrow the hardware of a namesake.
+func (s sysfs) netDir(l Link) string {
+	dir := filepath.Join(string(s), "class", "net", l.Name)
+	if readAttr(dir, "ifindex") != strconv.Itoa(l.Index) {
+		return ""
+	}
+	return dir
+}
+
+// wireless says whether the link is a radio: Wi-Fi or a mobile modem that poses as Ethernet.
+func (s sysfs) wireless(l Link) bool {
+	dir := s.netDir(l)
+	if dir == "" {
+		return false
+	}
+	return exists(filepath.Join(dir, "phy80211")) || slices.Contains(strings.Fields(readAttr(dir, "uevent")), "DEVTYPE=wwan")
+}
+
+// describe fills in what the device behind the link tells, if there is one.
+func (s sysfs) describe(l Link, n *NIC) {
+	dir := s.netDir(l)
+	if dir == "" {
+		return
+	}
+	device, err := filepath.EvalSymlinks(filepath.Join(dir, "device"))
+	if err != nil {
+		return
+	}
+	// The name sysfs gives is the one by which the driver is bound; ethtool's is what the driver likes to be called.
+	n.Driver = cmp.Or(linkBase(device, "driver"), n.Driver)
+	n.Bus = cmp.Or(linkBase(device, "subsystem"), "unknown")
+	n.Address = filepath.Base(device)
+
+	// The interface may hang on a child of the card: virtio3 of a PCI device, 1-2:1.0 of a USB device. The first PCI
+	// or USB device upwards is the card; above a USB device comes its host controller, which is not.
+	for p := device; p != filepath.Dir(p); p = filepath.Dir(p) {
+		switch linkBase(p, "subsystem") {
+		case busPCI:
+			n.Bus, n.Address = busPCI, filepath.Base(p)
+			n.PCIID = readID(p, "vendor", "device")
+			n.Subsystem = readID(p, "subsystem_vendor", "subsystem_device")
+			n.Vendor, n.Model = pciNames(n.PCIID)
+			// The attribute exists if and only if the device has a ROM. Its content is never read: some cards hang on that.
+			rom := exists(filepath.Join(p, "rom"))
+			n.OptionROM = &rom
+			return
+		case busUSB:
+			if !exists(filepath.Join(p, "idVendor")) {
+				continue // an interface of the device, not the device
+			}
+			n.Bus, n.Address = busUSB, filepath.Base(p)
+			n.USBID = readID(p, "idVendor", "idProduct")
+			n.Vendor, n.Model = readAttr(p, "manufacturer"), readAttr(p, "product")
+			return
+		}
+	}
+}
+
+// readID joins two hexadecimal attributes to "8086:100e"; it is empty if either is missing.
+func readID(dir, vendor, device string) string {
+	v, d := readAttr(dir, vendor), readAttr(dir, device)
+	if v == "" || d == "" {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(v, "0x") + ":" + strings.TrimPrefix(d, "0x"))
+}
+
+// readAttr is the trimmed content of a sysfs attribute, empty if it cannot be read: devices come and go, and an
+// unreadable attribute is an unknown one.
+func readAttr(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// linkBase is the last element of what a symbolic link points to, empty if there is no such link.
+func linkBase(dir, name string) string {
+	target, err := os.Readlink(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return filepath.Base(target)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}

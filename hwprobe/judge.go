@@ -1,0 +1,346 @@
+package hwprobe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Mode says what becomes of a card that does not meet the prerequisite.
+type Mode string
+
+const (
+	// Enforce leaves out the cards that do not match the first one.
+	Enforce Mode = "enforce"
+	// Warn bonds them all and says what does not match.
+	Warn Mode = "warn"
+	// Off bonds them all; what does not match is only mentioned.
+	Off Mode = "off"
+)
+
+// Match says what two cards must have in common.
+type Match string
+
+const (
+	// MatchChipset asks for the same driver and the same PCI vendor:device. Cards that have no such id (virtual ones)
+	// are compared by driver only.
+	MatchChipset Match = "chipset"
+	// MatchDriver asks for the same driver.
+	MatchDriver Match = "driver"
+)
+
+// A Policy is the [hardware] section of the configuration. The zero value is Enforce and MatchChipset.
+type Policy struct {
+	Mode  Mode
+	Match Match
+}
+
+// Severity is the weight of one finding.
+type Severity string
+
+const (
+	SeverityPass Severity = "pass"
+	SeverityInfo Severity = "info" // worth knowing, nothing to do
+	SeverityWarn Severity = "warn" // works, but not as safely as it should
+	SeverityFail Severity = "fail" // the prerequisite is not met, and a card or the whole bond is missing for it
+)
+
+// Verdict is the worst of the findings, of which info counts as pass.
+type Verdict string
+
+const (
+	VerdictPass Verdict = "pass"
+	VerdictWarn Verdict = "warn"
+	VerdictFail Verdict = "fail"
+)
+
+// The checks, by the stable names that appear in reports.
+const (
+	CheckNoNIC        = "no-nic"        // there is nothing to bond
+	CheckMissing      = "missing"       // a configured slave is not in the machine
+	CheckCount        = "count"         // one slave alone has nothing to fail over to
+	CheckDriver       = "driver"        // same driver
+	CheckChipset      = "chipset"       // same chipset
+	CheckOwnDevice    = "own-device"    // each on a device of its own
+	CheckOptionROM    = "option-rom"    // each with its own option ROM
+	CheckPermanentMAC = "permanent-mac" // each with an address of its own
+)
+
+// A Finding is the outcome of one check, in a sentence that names the NIC, what is, and what should be.
+type Finding struct {
+	Check    string   `json:"check"`
+	Severity Severity `json:"severity"`
+	Message  string   `json:"message"`
+}
+
+// A Report is the inventory and the verdict on it.
+type Report struct {
+	Verdict  Verdict   `json:"verdict"`
+	Findings []Finding `json:"findings"`
+	// NICs are all hardware NICs and those virtual ones that are named as slaves.
+	NICs []NIC `json:"nics"`
+	// Members are the names of the NICs that may be bonded under the policy, in the order of preference.
+	Members []string `json:"members"`
+}
+
+// Group is the choice of slaves where none are named: the hardware NICs of the first group that match each other and
+// are at least two, or the first hardware NIC alone if no two match. The order of nics is kept.
+func Group(nics []NIC, match Match) []string {
+	hardware := slices.DeleteFunc(slices.Clone(nics), NIC.Virtual)
+	for _, first := range hardware {
+		if group, _ := split(hardware, first, match); len(group) > 1 {
+			return names(group)
+		}
+	}
+	return names(hardware[:min(1, len(hardware))])
+}
+
+// Judge checks the prerequisites of bonding. members are the slaves in order of preference, in any form that Resolve
+// takes; without members the choice is automatic: under Enforce what Group chooses, else every hardware NIC.
+//
+// Under Enforce the cards that do not match the first present member are left out. That is a failure, except in an
+// automatic choice that found a pair: the other cards are then of no concern. Under Warn no mismatch weighs more than a
+// warning, under Off none more than info. A missing or a lone slave is a warning under every policy, because the bond
+// runs and is not safe; no slave at all is a failure. A shared card and a missing option ROM never keep a NIC out of
+// the bond: onboard cards have no ROM, and one card is better than none. No ROM on any card is info, since nothing but
+// booting from the network needs one; a ROM on some cards only is a warning, since the cards are then not alike.
+func Judge(nics []NIC, policy Policy, members []string) Report {
+	j := judge{policy: policy, automatic: len(members) == 0, findings: []Finding{}}
+	if policy.Mode == "" {
+		j.policy.Mode = Enforce
+	}
+	if policy.Match == "" {
+		j.policy.Match = MatchChipset
+	}
+	candidates := j.candidates(nics, members)
+	switch {
+	case len(candidates) > 0:
+	case j.automatic:
+		j.add(CheckNoNIC, SeverityFail, "there is no Ethernet card in this machine, or no driver for it")
+	default:
+		j.add(CheckNoNIC, SeverityFail, "none of the configured slaves is in this machine")
+	}
+	chosen := j.choose(nics, candidates)
+	if len(chosen) == 1 {
+		j.add(CheckCount, SeverityWarn, "%s is the only slave: there is nothing to fail over to until a second card joins it", chosen[0].Name)
+	}
+	if len(chosen) > 1 {
+		j.alike(chosen)
+		j.ownDevice(chosen)
+		j.optionROM(chosen)
+		j.permanentMAC(chosen)
+	}
+
+	r := Report{Verdict: VerdictPass, Findings: j.findings, NICs: []NIC{}, Members: names(chosen)}
+	for _, n := range nics {
+		if !n.Virtual() || slices.Contains(names(candidates), n.Name) {
+			r.NICs = append(r.NICs, n)
+		}
+	}
+	for _, f := range r.Findings {
+		switch {
+		case f.Severity == SeverityFail:
+			r.Verdict = VerdictFail
+		case f.Severity == SeverityWarn && r.Verdict == VerdictPass:
+			r.Verdict = VerdictWarn
+		}
+	}
+	return r
+}
+
+// judge gathers the findings of one Judge call.
+type judge struct {
+	policy    Policy
+	automatic bool
+	findings  []Finding
+}
+
+func (j *judge) add(check string, severity Severity, format string, args ...any) {
+	j.findings = append(j.findings, Finding{Check: check, Severity: severity, Message: fmt.Sprintf(format, args...)})
+}
+
+// prerequisite adds a finding that the policy Off has no more than mentioned.
+func (j *judge) prerequisite(check string, severity Severity, format string, args ...any) {
+	if j.policy.Mode == Off && severity != SeverityPass {
+		severity = SeverityInfo
+	}
+	j.add(check, severity, format, args...)
+}
+
+// candidates are the NICs that would be bonded if nothing had to match.
+func (j *judge) candidates(nics []NIC, members []string) []NIC {
+	if j.automatic {
+		return slices.DeleteFunc(slices.Clone(nics), NIC.Virtual)
+	}
+	var found []NIC
+	for _, ref := range members {
+		name, ok := Resolve(nics, ref)
+		if !ok {
+			j.add(CheckMissing, SeverityWarn, "%s is configured as a slave, but there is no such Ethernet card in this machine%s", ref, present(nics))
+			continue
+		}
+		if !slices.Contains(names(found), name) {
+			found = append(found, nics[slices.IndexFunc(nics, func(n NIC) bool { return n.Name == name })])
+		}
+	}
+	return found
+}
+
+// present lists the hardware for the person who looks for a missing slave.
+func present(nics []NIC) string {
+	hardware := slices.DeleteFunc(slices.Clone(nics), NIC.Virtual)
+	if len(hardware) == 0 {
+		return ""
+	}
+	return "; it has " + list(hardware)
+}
+
+// choose applies the policy: it returns those of the candidates that may be bonded, and says of the others why not.
+func (j *judge) choose(nics, candidates []NIC) []NIC {
+	if len(candidates) == 0 {
+		return nil
+	}
+	first := candidates[0]
+	if group := Group(nics, j.policy.Match); j.automatic && j.policy.Mode == Enforce {
+		first = candidates[slices.IndexFunc(candidates, func(n NIC) bool { return n.Name == group[0] })]
+	}
+	matching, others := split(candidates, first, j.policy.Match)
+	what := "the same chipset and driver"
+	if j.policy.Match == MatchDriver {
+		what = "the same driver"
+	}
+	role := "first slave"
+	if j.automatic {
+		role = "first card"
+	}
+	for _, n := range others {
+		check := CheckChipset
+		if n.Driver != first.Driver || n.Driver == "" {
+			check = CheckDriver
+		}
+		switch {
+		case j.policy.Mode != Enforce:
+			j.prerequisite(check, SeverityWarn, "%s differs from the %s, %s: the cards of a bond should have %s", n, role, first, what)
+		case j.automatic && len(matching) > 1:
+			j.add(check, SeverityInfo, "%s is not part of the bond: it does not match %s, %s", n, list(matching), first.kind(" "))
+		default:
+			j.add(check, SeverityFail, "%s is left out: the %s %s is %s, and policy %q asks for %s", n, role, first.Name, first.kind(" "), j.policy.Mode, what)
+		}
+	}
+	if j.policy.Mode == Enforce {
+		return matching
+	}
+	return candidates
+}
+
+// alike says what the chosen cards have in common, as far as choose has not already said that they do not.
+func (j *judge) alike(chosen []NIC) {
+	first := chosen[0]
+	if matching, _ := split(chosen, first, MatchDriver); len(matching) < len(chosen) {
+		return
+	}
+	j.add(CheckDriver, SeverityPass, "%s have the same driver, %s", list(chosen), first.Driver)
+	if j.policy.Match == MatchDriver {
+		return
+	}
+	if matching, _ := split(chosen, first, MatchChipset); len(matching) < len(chosen) {
+		return
+	}
+	switch {
+	case first.chip() == "":
+		j.add(CheckChipset, SeverityInfo, "%s have no chipset to compare, only their driver", list(chosen))
+	case first.Model != "":
+		j.add(CheckChipset, SeverityPass, "%s have the same chipset, %s (%s)", list(chosen), first.chip(), first.Model)
+	default:
+		j.add(CheckChipset, SeverityPass, "%s have the same chipset, %s", list(chosen), first.chip())
+	}
+}
+
+// ownDevice looks for ports that fail together.
+func (j *judge) ownDevice(chosen []NIC) {
+	shared, located := duplicates(chosen, NIC.card)
+	for _, ports := range shared {
+		j.prerequisite(CheckOwnDevice, SeverityWarn, "%s are ports of one card (%s): if the card fails, all of them fail; use cards of their own", list(ports), ports[0].card())
+	}
+	switch {
+	case !located:
+		j.add(CheckOwnDevice, SeverityInfo, "%s are not all hardware: whether they fail together is not known", list(chosen))
+	case len(shared) == 0:
+		j.add(CheckOwnDevice, SeverityPass, "%s are each on a device of their own", list(chosen))
+	}
+}
+
+// optionROM compares the cards that can have a ROM: a card without a PCI device cannot.
+func (j *judge) optionROM(chosen []NIC) {
+	var with, without []NIC
+	for _, n := range chosen {
+		switch {
+		case n.OptionROM == nil:
+		case *n.OptionROM:
+			with = append(with, n)
+		default:
+			without = append(without, n)
+		}
+	}
+	switch {
+	case len(with) > 0 && len(without) > 0:
+		j.prerequisite(CheckOptionROM, SeverityWarn, "no option ROM on %s, but one on %s: each card should have its own", list(without), list(with))
+	case len(with) > 0:
+		j.add(CheckOptionROM, SeverityPass, "an option ROM of its own on %s", list(with))
+	case len(without) > 0:
+		j.add(CheckOptionROM, SeverityInfo, "no option ROM on %s: they cannot boot from the network; bonding does not need it", list(without))
+	}
+}
+
+// permanentMAC looks for cards made with one address, which a switch cannot tell apart once they leave the bond.
+func (j *judge) permanentMAC(chosen []NIC) {
+	shared, _ := duplicates(chosen, func(n NIC) string { return n.PermanentMAC })
+	for _, twins := range shared {
+		j.prerequisite(CheckPermanentMAC, SeverityWarn, "%s have the same permanent address %s: each card should have its own", list(twins), twins[0].PermanentMAC)
+	}
+}
+
+// duplicates groups the NICs that share a non-empty key, in order. complete is false if a NIC has no key.
+func duplicates(nics []NIC, key func(NIC) string) (shared [][]NIC, complete bool) {
+	byKey := map[string][]NIC{}
+	for _, n := range nics {
+		byKey[key(n)] = append(byKey[key(n)], n)
+	}
+	for _, n := range nics {
+		if group := byKey[key(n)]; key(n) != "" && len(group) > 1 && group[0].Name == n.Name {
+			shared = append(shared, group)
+		}
+	}
+	return shared, len(byKey[""]) == 0
+}
+
+// split divides the NICs into those that match the first, which counts itself, and the others. An unknown driver
+// matches nothing.
+func split(nics []NIC, first NIC, match Match) (matching, others []NIC) {
+	for _, n := range nics {
+		same := n.Driver != "" && n.Driver == first.Driver && (match == MatchDriver || n.chip() == first.chip())
+		if same || n.Name == first.Name {
+			matching = append(matching, n)
+		} else {
+			others = append(others, n)
+		}
+	}
+	return matching, others
+}
+
+func names(nics []NIC) []string {
+	s := make([]string, len(nics))
+	for i, n := range nics {
+		s[i] = n.Name
+	}
+	return s
+}
+
+// list names the NICs in a sentence: "eth0, eth1 and eth2".
+func list(nics []NIC) string {
+	s := names(nics)
+	if len(s) < 2 {
+		return strings.Join(s, "")
+	}
+	return strings.Join(s[:len(s)-1], ", ") + " and " + s[len(s)-1]
+}
