@@ -1,0 +1,19 @@
+// Package config turns the TOML file into a typed Config that passed every
+// check, or into findings with their place in the file.
+//
+// It stands at the start of the flow: what it returns is what the rest of bondd
+// tries to make true, so that nothing behind it has to doubt a value. It talks
+// to no kernel and looks at no NIC: a configuration is good or bad whatever
+// machine it is read on.
+//
+// The way of a file through it:
+//
+//	document.go  TOML text to a tree in which every key and value knows its place
+//	parse.go     tree to Config: known keys, types, forms
+//	check.go     what no key can be judged by alone: within a bond, between bonds
+//	options.go   Table, the kernel's bonding options, which drives all of them
+//	encode.go    Config back to TOML
+//
+// The file bondd.toml beside this text is a commented sample of everything that
+// a configuration can say.
+package config
