@@ -31,6 +31,17 @@ func linkMessage(t *testing.T, hwType uint16, index, flags uint32, attrs func(*n
 	return netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWLINK, Flags: netlink.Multi}, Data: append(b, data...)}
 }
 
+// multipart answers the request as a dump does: the messages, then one that ends it.
+func multipart(req []netlink.Message, msgs ...netlink.Message) []netlink.Message {
+	msgs = append(msgs, netlink.Message{Header: netlink.Header{Type: netlink.Done}, Data: make([]byte, 4)})
+	for i := range msgs {
+		h := &msgs[i].Header
+		h.Flags |= netlink.Multi
+		h.Sequence, h.PID = req[0].Header.Sequence, req[0].Header.PID
+	}
+	return msgs
+}
+
 func linkInfo(ae *netlink.AttributeEncoder, kind, slaveKind string, permanent []byte) {
 	ae.Nested(unix.IFLA_LINKINFO, func(ae *netlink.AttributeEncoder) error {
 		if kind != "" {
@@ -74,14 +85,14 @@ func TestDumpLinks(t *testing.T) {
 	}
 	dumps := 0
 	conn := nltest.Dial(nltest.CheckRequest([]netlink.HeaderType{unix.RTM_GETLINK}, []netlink.HeaderFlags{netlink.Request | netlink.Dump},
-		func([]netlink.Message) ([]netlink.Message, error) {
+		func(req []netlink.Message) ([]netlink.Message, error) {
 			dumps++
 			answer := slices.Clone(msgs)
 			if dumps == 1 { // the first dump misses a link and says so
 				answer = answer[1:]
 				answer[0].Header.Flags |= netlink.DumpInterrupted
 			}
-			return nltest.Multipart(answer)
+			return multipart(req, answer...), nil
 		}))
 	defer conn.Close()
 	got, err := dumpLinks(conn)
@@ -108,16 +119,16 @@ func TestDumpLinksGivesUp(t *testing.T) {
 		answer func([]netlink.Message) ([]netlink.Message, error)
 		want   string
 	}{
-		{"when every dump is interrupted", func([]netlink.Message) ([]netlink.Message, error) {
+		{"when every dump is interrupted", func(req []netlink.Message) ([]netlink.Message, error) {
 			m := linkMessage(t, unix.ARPHRD_ETHER, 2, 0, func(ae *netlink.AttributeEncoder) { ae.String(unix.IFLA_IFNAME, "eth0") })
 			m.Header.Flags |= netlink.DumpInterrupted
-			return nltest.Multipart([]netlink.Message{m, m})
+			return multipart(req, m), nil
 		}, "dump links: the links change faster than they can be read"},
 		{"when the kernel refuses", func(req []netlink.Message) ([]netlink.Message, error) {
 			return nltest.Error(int(unix.EPERM), req)
 		}, "operation not permitted"},
-		{"on a torn message", func([]netlink.Message) ([]netlink.Message, error) {
-			return []netlink.Message{{Header: netlink.Header{Type: unix.RTM_NEWLINK}, Data: make([]byte, 8)}}, nil
+		{"on a torn message", func(req []netlink.Message) ([]netlink.Message, error) {
+			return multipart(req, netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWLINK}, Data: make([]byte, 8)}), nil
 		}, "decode link: message of 8 bytes is shorter than its header"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
