@@ -81,6 +81,8 @@ type Report struct {
 	NICs []NIC `json:"nics"`
 	// Members are the names of the NICs that may be bonded under the policy, in the order of preference.
 	Members []string `json:"members"`
+	// LeftOut says for each slave that is there and was left out why; under Enforce only.
+	LeftOut map[string]string `json:"left_out,omitempty"`
 }
 
 // Group is the choice of slaves where none are named: the hardware NICs of the first group that match each other and
@@ -131,7 +133,7 @@ func Judge(nics []NIC, policy Policy, members []string) Report {
 		j.permanentMAC(chosen)
 	}
 
-	r := Report{Verdict: VerdictPass, Findings: j.findings, NICs: []NIC{}, Members: names(chosen)}
+	r := Report{Verdict: VerdictPass, Findings: j.findings, NICs: []NIC{}, Members: names(chosen), LeftOut: j.leftOut}
 	for _, n := range nics {
 		if !n.Virtual() || slices.Contains(names(candidates), n.Name) {
 			r.NICs = append(r.NICs, n)
@@ -148,11 +150,42 @@ func Judge(nics []NIC, policy Policy, members []string) Report {
 	return r
 }
 
+// Merge makes one report of those on several bonds of a machine: every finding once, every NIC once, and the worst
+// verdict. Of no report it makes one that passes.
+func Merge(reports ...Report) Report {
+	m := Report{Verdict: VerdictPass, Findings: []Finding{}, NICs: []NIC{}, Members: []string{}}
+	rank := []Verdict{VerdictPass, VerdictWarn, VerdictFail}
+	for _, r := range reports {
+		if slices.Index(rank, r.Verdict) > slices.Index(rank, m.Verdict) {
+			m.Verdict = r.Verdict
+		}
+		for _, f := range r.Findings {
+			if !slices.Contains(m.Findings, f) {
+				m.Findings = append(m.Findings, f)
+			}
+		}
+		for _, n := range r.NICs {
+			if !slices.Contains(names(m.NICs), n.Name) {
+				m.NICs = append(m.NICs, n)
+			}
+		}
+		m.Members = append(m.Members, r.Members...)
+		for name, why := range r.LeftOut {
+			if m.LeftOut == nil {
+				m.LeftOut = make(map[string]string)
+			}
+			m.LeftOut[name] = why
+		}
+	}
+	return m
+}
+
 // judge gathers the findings of one Judge call.
 type judge struct {
 	policy    Policy
 	automatic bool
 	findings  []Finding
+	leftOut   map[string]string
 }
 
 func (j *judge) add(check string, severity Severity, format string, args ...any) {
@@ -225,6 +258,10 @@ func (j *judge) choose(nics, candidates []NIC) []NIC {
 			j.add(check, SeverityInfo, "%s is not part of the bond: it does not match %s, %s", n, list(matching), first.kind(" "))
 		default:
 			j.add(check, SeverityFail, "%s is left out: the %s %s is %s, and policy %q asks for %s", n, role, first.Name, first.kind(" "), j.policy.Mode, what)
+			if j.leftOut == nil {
+				j.leftOut = make(map[string]string)
+			}
+			j.leftOut[n.Name] = j.findings[len(j.findings)-1].Message
 		}
 	}
 	if j.policy.Mode == Enforce {

@@ -1,0 +1,386 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"bondd.internal/bondd/internal/failover"
+	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/reconcile"
+	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config"
+	"bondd.internal/hwprobe"
+)
+
+// Upper bounds of the histograms, in seconds. A switch takes some hundred
+// microseconds; more than miimon means that the kernel was first.
+var (
+	failoverBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	pollBuckets     = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1}
+)
+
+// A bond is what the engine remembers of one bond between reads.
+type bond struct {
+	cfg   config.Bond
+	index int // interface index; 0: it is not there
+
+	slaves  []member // as configured, in order of preference
+	usable  []string // names of the NICs that are there and may be enslaved
+	primary string   // name of the primary's NIC; empty: none, or not there
+	known   []string // with automatic slaves: every NIC that was ever chosen
+
+	// active is the index of the active slave, by the kernel or by what was
+	// written since. last is the name of the one before, kept while there is none.
+	active int
+	last   string
+
+	// Since when a request of ours awaits the kernel's view to agree, why, and
+	// what the decision was made on: the same decision is not carried out twice.
+	pending    time.Time
+	pendingFor state.Reason
+	decidedOn  failover.Bond
+
+	lease *reconcile.Lease
+	dhcp  string // what the DHCP client is doing, in words
+
+	drift   []string // writes that are missing and were refused
+	retryAt time.Time
+	retries int
+	refused map[string]string // why the kernel did not take a NIC, by its name
+
+	failovers    map[state.Reason]uint64
+	lastFailover time.Time
+	duration     state.Histogram
+}
+
+// A member is one configured slave.
+type member struct {
+	ref     string // as configured
+	name    string // of the NIC that answers to it, or the reference itself
+	present bool
+	leftOut string // why it is not enslaved although it is there
+}
+
+func newBond(cfg config.Bond) *bond {
+	b := &bond{cfg: cfg, refused: make(map[string]string), failovers: make(map[state.Reason]uint64), duration: state.NewHistogram(failoverBuckets...)}
+	for _, r := range state.Reasons {
+		b.failovers[r] = 0
+	}
+	for _, ref := range cfg.Slaves {
+		b.slaves = append(b.slaves, member{ref: ref, name: ref})
+	}
+	return b
+}
+
+func (b *bond) activeBackup() bool { return b.cfg.Mode() == "active-backup" }
+
+// delays reports whether the configuration has the driver wait before it
+// believes a link. Then nothing may make it look sooner.
+func (b *bond) delays() bool { return b.cfg.UpDelay() > 0 || b.cfg.DownDelay() > 0 }
+
+// A link is what is known of one interface from events and polls, which are
+// newer than the last read.
+type link struct {
+	up   bool      // up and with carrier, by rtnetlink
+	upAt time.Time // when that was told
+
+	// asked is what ethtool said last; it counts only once it said "link", see
+	// kernel.Poller.
+	asked   bool
+	trusted bool
+}
+
+// linkUp combines the watches: each alone may find that a link is gone.
+func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }
+
+// A poll is one round of the poller.
+type poll struct {
+	began time.Time
+	took  time.Duration
+	up    map[int]bool // interface index: has link
+	err   error
+}
+
+// view is what failover decides on.
+func (e *Engine) view(b *bond) failover.Bond {
+	v := failover.Bond{
+		ActiveBackup: b.activeBackup(),
+		Active:       b.active,
+		UpDelay:      b.cfg.UpDelay() > 0,
+		DownDelay:    b.cfg.DownDelay() > 0,
+	}
+	for i := range b.slaves {
+		l := e.net.Link(b.slaves[i].name)
+		if l == nil || b.index == 0 || l.Master != b.index || l.Slave == nil {
+			continue
+		}
+		if l.Name == b.primary {
+			v.Primary = l.Index
+		}
+		v.Slaves = append(v.Slaves, failover.Slave{Index: l.Index, LinkUp: e.links[l.Index].linkUp(), MII: l.Slave.MIIStatus})
+	}
+	return v
+}
+
+func sameView(a, b *failover.Bond) bool {
+	return a.ActiveBackup == b.ActiveBackup && a.Active == b.Active && a.Primary == b.Primary &&
+		a.UpDelay == b.UpDelay && a.DownDelay == b.DownDelay && slices.Equal(a.Slaves, b.Slaves)
+}
+
+// request is the kernel's form of a decision about a bond.
+func (b *bond) request(d failover.Decision) kernel.Request {
+	if d.Action == failover.Switch {
+		return kernel.SetActiveSlave(b.index, d.To)
+	}
+	return kernel.InspectNow(b.index, b.cfg.Miimon())
+}
+
+// decide asks failover about a bond and carries the answer out. since is when
+// what led to it was seen.
+func (e *Engine) decide(b *bond, since time.Time) {
+	v := e.view(b)
+	d := failover.Decide(&v)
+	if d.Action == failover.Nothing {
+		b.decidedOn = failover.Bond{}
+		return
+	}
+	if sameView(&v, &b.decidedOn) {
+		return // it was done, and the kernel's view is not read yet
+	}
+	b.decidedOn = v
+	r := b.request(d)
+	err := e.deps.Switcher.Do(&r)
+	e.acted(b, d.To, d.Reason, since, time.Now(), err)
+}
+
+// acted notes what a request of the engine's or the reflex's has done.
+func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Time, err error) {
+	b.pending, b.pendingFor = since, reason
+	switch {
+	case err != nil:
+		// The kernel sees the bond otherwise than we do, most likely because it
+		// was first. What it says next decides.
+		e.log.Warn("failover: the kernel refused", "bond", b.cfg.Name, "to", e.nameOf(to), "err", err)
+		b.pending = time.Time{}
+	case to != 0:
+		e.switched(b, to, reason, since, done)
+	case !b.activeBackup():
+		// The driver drops or takes slaves by itself: which, the next read tells.
+		e.logInspection(b, reason, since, done)
+	}
+	e.wake()
+}
+
+// switched notes that a bond's traffic moved to another slave.
+func (e *Engine) switched(b *bond, to int, reason state.Reason, since, done time.Time) {
+	from := e.nameOf(b.active)
+	if from == "" {
+		from = b.last
+	}
+	b.active = to
+	name := e.nameOf(to)
+	if name == "" || name == from {
+		return
+	}
+	b.last = name
+	b.failovers[reason]++
+	b.lastFailover = done
+	e.note(state.Event{Time: done, Bond: b.cfg.Name, Slave: name, Kind: "failover", Good: reason == state.ReasonPrimary,
+		Message: failoverMessage(from, name, reason, done.Sub(since))})
+	if reason != state.ReasonKernel && reason != state.ReasonPrimary {
+		b.duration.Observe(done.Sub(since).Seconds())
+	}
+}
+
+// logInspection notes that the driver of a bond without an active slave was
+// told to look, because a slave was lost or has returned.
+func (e *Engine) logInspection(b *bond, reason state.Reason, since, done time.Time) {
+	v := e.view(b)
+	for i := range v.Slaves {
+		if s := &v.Slaves[i]; !s.LinkUp && s.MII == state.MIIUp {
+			b.failovers[reason]++
+			b.lastFailover = done
+			b.duration.Observe(done.Sub(since).Seconds())
+			e.note(state.Event{Time: done, Bond: b.cfg.Name, Slave: e.nameOf(s.Index), Kind: "failover",
+				Message: failoverMessage(e.nameOf(s.Index), "", reason, done.Sub(since))})
+		}
+	}
+}
+
+// nameOf is the name of a link by its index, or empty.
+func (e *Engine) nameOf(index int) string {
+	if l := e.net.LinkByIndex(index); index != 0 && l != nil {
+		return l.Name
+	}
+	return ""
+}
+
+// bondOf is the bond that a link is enslaved to, or nil.
+func (e *Engine) bondOf(index int) *bond {
+	l := e.net.LinkByIndex(index)
+	if l == nil || l.Master == 0 {
+		return nil
+	}
+	return e.bondByIndex(l.Master)
+}
+
+func (e *Engine) bondByIndex(index int) *bond {
+	for _, b := range e.bonds {
+		if b.index == index && index != 0 {
+			return b
+		}
+	}
+	return nil
+}
+
+// onEvent takes a link event and reports whether a full read should follow.
+func (e *Engine) onEvent(s *seen) (read bool) {
+	e.consumed = s.count
+	if e.reflex.dropped.Swap(false) || s.Lost {
+		e.totals.Resyncs++
+		e.log.Warn("link events were lost: everything is read again")
+		e.reflex.prepared.Store(nil)
+		e.wake()
+		return true
+	}
+	if s.Received.Before(e.lastRead) {
+		e.prepare() // older than what was read since
+		return false
+	}
+	l := e.links[s.Index]
+	if l == nil {
+		return true // a new interface: the read tells what it is
+	}
+	l.up, l.upAt = s.LinkUp, s.Received
+	if !s.LinkUp {
+		l.asked = false
+	} else if l.trusted {
+		l.asked = true // until the next poll says otherwise
+	}
+	b := e.bondOf(s.Index)
+	if s.bond != 0 {
+		if acted := e.bondByIndex(s.bond); acted != nil {
+			e.acted(acted, s.to, state.ReasonLink, s.Received, s.done, s.err)
+		}
+	}
+	if b != nil {
+		if s.bond == 0 || s.err != nil {
+			e.decide(b, s.Received)
+		}
+		e.publish(time.Now())
+	}
+	e.prepare()
+	return b != nil || e.bondByIndex(s.Index) != nil || s.Gone || e.wanted(s.Index)
+}
+
+// wanted reports whether a link is one that some bond asks for.
+func (e *Engine) wanted(index int) bool {
+	name := e.nameOf(index)
+	for _, b := range e.bonds {
+		if slices.ContainsFunc(b.slaves, func(m member) bool { return m.name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
+// onPoll takes one round of the poller and reports whether a full read should follow.
+func (e *Engine) onPoll(p *poll) (read bool) {
+	e.totals.Polls++
+	e.totals.PollDuration.Observe(p.took.Seconds())
+	if p.err != nil {
+		return false
+	}
+	for index, up := range p.up {
+		l := e.links[index]
+		if l == nil || p.began.Before(l.upAt) || p.began.Before(e.lastRead) {
+			continue // an event or a read is newer
+		}
+		if up {
+			l.trusted = true
+		}
+		before := l.linkUp()
+		l.asked = up
+		b := e.bondOf(index)
+		if b == nil || !l.trusted {
+			continue
+		}
+		if up != l.up {
+			e.totals.Disagreements++
+			read = true
+		}
+		if l.linkUp() != before {
+			e.decide(b, p.began)
+			e.publish(time.Now())
+			e.prepare()
+		}
+	}
+	return read
+}
+
+// prepare leaves the reflex what it should do when a slave is lost.
+func (e *Engine) prepare() {
+	r := &reactions{consumed: e.consumed}
+	for _, b := range e.bonds {
+		v := e.view(b)
+		for i := range v.Slaves {
+			s := &v.Slaves[i]
+			if !s.LinkUp {
+				continue
+			}
+			if d := failover.Without(&v, s.Index); d.Action != failover.Nothing {
+				r.list = append(r.list, reaction{slave: s.Index, bond: b.index, to: d.To, request: b.request(d)})
+			}
+		}
+	}
+	e.reflex.prepared.Store(r)
+}
+
+// judge matches the configuration with the hardware.
+func (e *Engine) judge() {
+	policy := hwprobe.Policy{Mode: hwprobe.Mode(e.cfg.Hardware.Policy), Match: hwprobe.Match(e.cfg.Hardware.Match)}
+	// What another bond names is not for the automatic choice.
+	free := slices.DeleteFunc(slices.Clone(e.nics), func(n hwprobe.NIC) bool {
+		return slices.ContainsFunc(e.bonds, func(b *bond) bool {
+			return slices.ContainsFunc(b.cfg.Slaves, func(ref string) bool {
+				name, ok := hwprobe.Resolve(e.nics, ref)
+				return ok && name == n.Name
+			})
+		})
+	})
+	var reports []hwprobe.Report
+	for _, b := range e.bonds {
+		refs := b.cfg.Slaves
+		if b.cfg.Auto {
+			// A NIC that was chosen once stays configured: that it is gone is news.
+			for _, name := range hwprobe.Judge(free, policy, nil).Members {
+				if !slices.Contains(b.known, name) {
+					b.known = append(b.known, name)
+				}
+			}
+			refs = b.known
+		}
+		report := hwprobe.Judge(e.nics, policy, refs)
+		reports = append(reports, report)
+		b.slaves, b.usable, b.primary = nil, nil, ""
+		for _, ref := range refs {
+			m := member{ref: ref, name: ref}
+			if name, ok := hwprobe.Resolve(e.nics, ref); ok {
+				m.name = name
+				m.present = e.net.Link(name) != nil
+			}
+			fit := slices.Contains(report.Members, m.name)
+			if m.present && !fit {
+				m.leftOut = report.LeftOut[m.name]
+			}
+			if m.present && fit {
+				b.usable = append(b.usable, m.name)
+			}
+			if m.present && ref == b.cfg.Options["primary"] {
+				b.primary = m.name
+			}
+			b.slaves = append(b.slaves, m)
+		}
+	}
+	e.hardware = hwprobe.Merge(reports...)
+}

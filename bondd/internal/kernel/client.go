@@ -1,0 +1,192 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"bondd.internal/bondd/internal/state"
+)
+
+// Limits of one request. A write may have to open a NIC, which takes seconds on
+// some; a read only waits for whoever holds the kernel's RTNL lock.
+const (
+	readTimeout  = 3 * time.Second
+	writeTimeout = 15 * time.Second
+)
+
+// errInterrupted: the kernel's state changed while it was being dumped.
+var errInterrupted = errors.New("the dump was interrupted by a change")
+
+// A Client reads and writes the kernel's network state over one rtnetlink
+// socket. It is safe for concurrent use; requests go one after the other.
+type Client struct {
+	mu     sync.Mutex
+	conn   *netlink.Conn // nil: to be dialled
+	writes atomic.Uint64
+}
+
+// Writes is the number of write requests sent so far, refused ones included.
+func (c *Client) Writes() uint64 { return c.writes.Load() }
+
+// Close ends the socket.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
+}
+
+// drop closes the socket; the next request dials a new one. A socket on which a
+// request timed out still has the reply under way and cannot be used again.
+func (c *Client) drop() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
+
+// execute sends one request and returns the replies.
+func (c *Client) execute(ctx context.Context, m netlink.Message, timeout time.Duration) ([]netlink.Message, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if c.conn == nil {
+		conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Strict: true})
+		if err != nil {
+			return nil, fmt.Errorf("dial rtnetlink: %w", err)
+		}
+		c.conn = conn
+	}
+	conn := c.conn
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+		c.drop()
+		return nil, fmt.Errorf("set deadline of rtnetlink socket: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	replies, err := conn.Execute(m)
+	ended := !stop()
+
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		for _, r := range replies {
+			if r.Header.Flags&netlink.DumpInterrupted != 0 {
+				err = errInterrupted
+			}
+		}
+	case !errors.As(err, &errno) || errno == unix.ENOBUFS:
+		c.drop() // anything but the kernel's own answer leaves the socket in doubt
+	}
+	if ended {
+		c.drop()
+	}
+	return replies, err
+}
+
+// dump sends a dump request until one was not interrupted by a change, thrice at most.
+func (c *Client) dump(ctx context.Context, kind netlink.HeaderType, fixed int) ([]netlink.Message, error) {
+	m := netlink.Message{
+		Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Dump},
+		Data:   make([]byte, fixed),
+	}
+	for try := 1; ; try++ {
+		replies, err := c.execute(ctx, m, readTimeout)
+		if !errors.Is(err, errInterrupted) || try == 3 {
+			return replies, err
+		}
+	}
+}
+
+// Links reads every link.
+func (c *Client) Links(ctx context.Context) ([]state.Link, error) {
+	replies, err := c.dump(ctx, unix.RTM_GETLINK, unix.SizeofIfInfomsg)
+	if err != nil {
+		return nil, fmt.Errorf("read links: %w", err)
+	}
+	links := make([]state.Link, 0, len(replies))
+	for _, r := range replies {
+		l, err := decodeLink(r.Data)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, l)
+	}
+	nameSlaves(links)
+	return links, nil
+}
+
+// Network reads every link, address and route of the main table.
+func (c *Client) Network(ctx context.Context) (*state.Network, error) {
+	links, err := c.Links(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := &state.Network{Links: links}
+	replies, err := c.dump(ctx, unix.RTM_GETADDR, unix.SizeofIfAddrmsg)
+	if err != nil {
+		return nil, fmt.Errorf("read addresses: %w", err)
+	}
+	for _, r := range replies {
+		a, err := decodeAddress(r.Data)
+		if err != nil {
+			return nil, err
+		}
+		n.Addresses = append(n.Addresses, a)
+	}
+	if replies, err = c.dump(ctx, unix.RTM_GETROUTE, unix.SizeofRtMsg); err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	for _, r := range replies {
+		route, ok, err := decodeRoute(r.Data)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			n.Routes = append(n.Routes, route)
+		}
+	}
+	return n, nil
+}
+
+// index finds a link's interface index by its name.
+func (c *Client) index(ctx context.Context, name string) (int, error) {
+	m, err := message(unix.RTM_GETLINK, 0, make([]byte, unix.SizeofIfInfomsg), func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.IFLA_IFNAME, name)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	m.Header.Flags &^= netlink.Acknowledge // the reply itself is the answer
+	replies, err := c.execute(ctx, m, readTimeout)
+	if err != nil {
+		return 0, fmt.Errorf("find link %s: %w", name, err)
+	}
+	if len(replies) != 1 || len(replies[0].Data) < unix.SizeofIfInfomsg {
+		return 0, fmt.Errorf("find link %s: the kernel gave %d answers", name, len(replies))
+	}
+	return int(int32(binary.NativeEndian.Uint32(replies[0].Data[4:]))), nil
+}
+
+// Do carries out one op and returns when the kernel has done or refused it.
+func (c *Client) Do(ctx context.Context, op state.Op) error {
+	m, err := encode(op, func(name string) (int, error) { return c.index(ctx, name) })
+	if err == nil {
+		c.writes.Add(1)
+		_, err = c.execute(ctx, m, writeTimeout)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return nil
+}

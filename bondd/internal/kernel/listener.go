@@ -1,0 +1,158 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// eventBuffer is the receive buffer of the event socket, in bytes: a burst of
+// some thousand link messages.
+const eventBuffer = 8 << 20
+
+// nlaTypeMask takes the flags off an attribute's type (NLA_TYPE_MASK, include/uapi/linux/netlink.h).
+const nlaTypeMask = 0x3fff
+
+// A LinkEvent says that the kernel told something about a link. It means "look
+// again"; the level in it is what the fast path needs.
+type LinkEvent struct {
+	Received time.Time // when the socket became readable
+	Index    int       // of the link
+	LinkUp   bool      // up and with carrier
+	Gone     bool      // the interface was removed
+	Lost     bool      // events were lost or undecodable; nothing else is set
+}
+
+// A Listener receives link events (RTNLGRP_LINK) on a thread of its own.
+type Listener struct {
+	conn *netlink.Conn
+	stop int // eventfd that ends Run
+}
+
+// Listen joins the link group. Changes from then on are not missed.
+func Listen() (*Listener, error) {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return nil, fmt.Errorf("dial rtnetlink for events: %w", err)
+	}
+	if err := conn.JoinGroup(unix.RTNLGRP_LINK); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("join the link group of rtnetlink: %w", err)
+	}
+	_ = conn.SetReadBuffer(eventBuffer) // a smaller buffer only means more re-reads
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("make eventfd: %w", err)
+	}
+	return &Listener{conn: conn, stop: stop}, nil
+}
+
+// Run calls handle for every event, in order, on one locked thread that blocks
+// in the kernel, so that an event goes from the socket to handle without
+// passing the scheduler. It allocates nothing per event. It ends with nil when
+// ctx ends, after which the Listener is closed.
+func (l *Listener) Run(ctx context.Context, handle func(*LinkEvent)) error {
+	defer l.conn.Close()
+	defer unix.Close(l.stop)
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("get event socket: %w", err)
+	}
+	stopped := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		_, _ = unix.Write(l.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	})
+	defer func() {
+		if !cancel() {
+			<-stopped // the eventfd may only be closed after the write
+		}
+	}()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var loopErr error
+	if err := raw.Control(func(fd uintptr) { loopErr = l.loop(ctx, int(fd), handle) }); err != nil {
+		return fmt.Errorf("use event socket: %w", err)
+	}
+	return loopErr
+}
+
+func (l *Listener) loop(ctx context.Context, fd int, handle func(*LinkEvent)) error {
+	buf := make([]byte, 64<<10)
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(l.stop), Events: unix.POLLIN}}
+	ev := new(LinkEvent)
+	for ctx.Err() == nil {
+		n, err := unix.Read(fd, buf)
+		received := time.Now()
+		switch {
+		case err == nil:
+			splitEvents(buf[:n], received, ev, handle)
+		case errors.Is(err, unix.EAGAIN):
+			if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+				return fmt.Errorf("wait for link events: %w", err)
+			}
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOBUFS):
+			*ev = LinkEvent{Received: received, Lost: true}
+			handle(ev)
+		default:
+			return fmt.Errorf("receive link events: %w", err)
+		}
+	}
+	return nil
+}
+
+// splitEvents calls handle for each link message in one datagram. It reads the
+// few bytes that matter in place; ev is reused.
+func splitEvents(b []byte, received time.Time, ev *LinkEvent, handle func(*LinkEvent)) {
+	for len(b) > 0 {
+		*ev = LinkEvent{Received: received, Lost: true}
+		if len(b) < unix.SizeofNlMsghdr {
+			handle(ev)
+			return
+		}
+		size := int(binary.NativeEndian.Uint32(b))
+		kind := binary.NativeEndian.Uint16(b[4:])
+		if size < unix.SizeofNlMsghdr || size > len(b) {
+			handle(ev)
+			return
+		}
+		body := b[unix.SizeofNlMsghdr:size]
+		b = b[min((size+3)&^3, len(b)):]
+		if kind != unix.RTM_NEWLINK && kind != unix.RTM_DELLINK {
+			continue
+		}
+		if len(body) >= unix.SizeofIfInfomsg {
+			ev.Index = int(int32(binary.NativeEndian.Uint32(body[4:])))
+			ev.Gone = kind == unix.RTM_DELLINK
+			up := binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0
+			carrier, ok := carrierOf(body[unix.SizeofIfInfomsg:])
+			ev.LinkUp = up && carrier && !ev.Gone
+			ev.Lost = !ok
+		}
+		handle(ev)
+	}
+}
+
+// carrierOf finds IFLA_CARRIER among a link's attributes. ok is false if the
+// attributes cannot be walked to their end or to IFLA_CARRIER.
+func carrierOf(b []byte) (carrier, ok bool) {
+	for len(b) >= unix.SizeofNlAttr {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < unix.SizeofNlAttr || size > len(b) {
+			return false, false
+		}
+		if kind := binary.NativeEndian.Uint16(b[2:]) & nlaTypeMask; kind == unix.IFLA_CARRIER && size > unix.SizeofNlAttr {
+			return b[unix.SizeofNlAttr] != 0, true
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return false, len(b) == 0
+}

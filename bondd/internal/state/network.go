@@ -1,0 +1,133 @@
+package state
+
+import "net/netip"
+
+// A Network is the kernel's network state as read at one moment.
+type Network struct {
+	Links     []Link
+	Addresses []Address
+	Routes    []Route
+}
+
+// Link returns the link of that name, or nil.
+func (n *Network) Link(name string) *Link {
+	for i := range n.Links {
+		if n.Links[i].Name == name {
+			return &n.Links[i]
+		}
+	}
+	return nil
+}
+
+// LinkByIndex returns the link of that index, or nil.
+func (n *Network) LinkByIndex(index int) *Link {
+	for i := range n.Links {
+		if n.Links[i].Index == index {
+			return &n.Links[i]
+		}
+	}
+	return nil
+}
+
+// A Link is one network interface (RTM_NEWLINK, rtnetlink(7)).
+type Link struct {
+	Index        int
+	Name         string
+	Kind         string // IFLA_INFO_KIND: "bond", "veth", …; empty for a hardware NIC
+	MAC          MAC
+	PermanentMAC MAC // IFLA_PERM_ADDRESS: the factory's; zero where the driver has none
+	MTU          int
+	Master       int  // index of the bond it is enslaved to, or 0
+	Up           bool // IFF_UP: the administrator wants it up
+	Carrier      bool // IFLA_CARRIER: the cable is in and the far end is there
+
+	CarrierChanges uint64 // IFLA_CARRIER_CHANGES: both directions since the interface was made
+	Counters       Counters
+
+	Bond  *BondLink  // set where Kind is "bond"
+	Slave *SlaveLink // set where it is a bond's slave
+}
+
+// LinkUp reports whether frames can leave by this link: it is up and has carrier.
+func (l *Link) LinkUp() bool { return l.Up && l.Carrier }
+
+// A BondLink is what only a bond has (IFLA_INFO_DATA, IFLA_BOND_*).
+type BondLink struct {
+	ActiveSlave int     // index; 0 where there is none or the mode has none
+	Options     Options // every option that the kernel reported and bondd knows
+}
+
+// A SlaveLink is what only a slave of a bond has (IFLA_INFO_SLAVE_DATA, IFLA_BOND_SLAVE_*).
+type SlaveLink struct {
+	Active       bool      // IFLA_BOND_SLAVE_STATE: it may carry traffic
+	MIIStatus    MIIStatus // the bonding driver's own view of the link
+	LinkFailures uint64    // downs that the bonding driver itself counted
+}
+
+// Options are bonding options: the kernel's name of the option to its value in
+// the kernel's text form, as /sys/class/net/*/bonding/ and bonding.rst have
+// them. Times are in milliseconds, lists separated by commas, a slave is its
+// name, and "none at all" is the empty string:
+//
+//	{"mode": "active-backup", "miimon": "100", "primary": "eth0"}
+type Options map[string]string
+
+// MIIStatus is the bonding driver's view of a slave's link (include/uapi/linux/if_bonding.h).
+type MIIStatus uint8
+
+// The states of a link. While Fail, the driver still sends by that slave.
+const (
+	MIIUp   MIIStatus = iota // up
+	MIIFail                  // lost, downdelay is running
+	MIIDown                  // down
+	MIIBack                  // returned, updelay is running
+)
+
+func (s MIIStatus) String() string {
+	if int(s) < len(miiNames) {
+		return miiNames[s]
+	}
+	return "unknown"
+}
+
+var miiNames = [...]string{"up", "going down", "down", "going back"} // bond_slave_link_status, include/net/bonding.h
+
+// MarshalText writes the driver's own words.
+func (s MIIStatus) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// An Address is an IP address on a link (RTM_NEWADDR).
+type Address struct {
+	Index     int // of the link
+	Prefix    netip.Prefix
+	Broadcast netip.Addr // IPv4 only; invalid where there is none
+	Permanent bool       // IFA_F_PERMANENT: has no lifetime
+	LinkLocal bool       // scope link
+}
+
+// A Route is a route of the main table (RTM_NEWROUTE).
+type Route struct {
+	Index    int // of the link it leaves by
+	Dst      netip.Prefix
+	Gateway  netip.Addr // invalid for a route on the link
+	Metric   int
+	Protocol int // RTPROT_*: who made it
+}
+
+// Counters are the counters of a link, folded from rtnl_link_stats64 as
+// ifconfig and /proc/net/dev fold them (net/core/net-procfs.c, dev_seq_printf_stats).
+type Counters struct {
+	RxPackets   uint64 `json:"rx_packets"`
+	RxBytes     uint64 `json:"rx_bytes"`
+	RxErrors    uint64 `json:"rx_errors"`
+	RxDropped   uint64 `json:"rx_dropped"`
+	RxOverruns  uint64 `json:"rx_overruns"`
+	RxFrame     uint64 `json:"rx_frame"`
+	RxNoHandler uint64 `json:"rx_nohandler"` // arrived on a standby for nobody: no fault
+	TxPackets   uint64 `json:"tx_packets"`
+	TxBytes     uint64 `json:"tx_bytes"`
+	TxErrors    uint64 `json:"tx_errors"`
+	TxDropped   uint64 `json:"tx_dropped"`
+	TxOverruns  uint64 `json:"tx_overruns"`
+	TxCarrier   uint64 `json:"tx_carrier"`
+	Collisions  uint64 `json:"collisions"`
+}

@@ -1,0 +1,198 @@
+package state
+
+import (
+	"net/netip"
+	"time"
+
+	"bondd.internal/hwprobe"
+)
+
+// A Snapshot is everything that bondd knows at one moment. It is never changed
+// after it is published, and everything that shows something reads only it: a
+// scrape cannot wait for the kernel, and a page cannot disagree with a metric.
+type Snapshot struct {
+	Version string
+	Started time.Time
+	Time    time.Time // when it was made
+
+	Hardware hwprobe.Report
+	Bonds    []Bond
+	Config   ConfigStatus
+	Events   []Event // what changed, newest first, at most MaxEvents
+	Totals   Totals
+}
+
+// MaxEvents bounds Snapshot.Events.
+const MaxEvents = 100
+
+// Bond returns the bond of that name, or nil.
+func (s *Snapshot) Bond(name string) *Bond {
+	for i := range s.Bonds {
+		if s.Bonds[i].Name == name {
+			return &s.Bonds[i]
+		}
+	}
+	return nil
+}
+
+// FirstError says in one sentence what most needs a person's attention, or
+// nothing if every bond carries traffic on a healthy slave.
+func (s *Snapshot) FirstError() string {
+	if !s.Config.Applied && len(s.Bonds) == 0 {
+		return "the configuration is not applied yet"
+	}
+	if len(s.Bonds) == 0 {
+		return "there is no bond"
+	}
+	for i := range s.Bonds {
+		if b := &s.Bonds[i]; !b.Up {
+			return b.Name + ": " + b.Problem
+		}
+	}
+	return ""
+}
+
+// A Bond is one bond as configured and as it is.
+type Bond struct {
+	Name        string
+	Mode        string // the kernel's name of the mode
+	MAC         MAC
+	MTU         int
+	Up          bool   // it carries traffic: up, with at least one healthy slave in use
+	Degraded    bool   // fewer usable slaves than configured
+	Problem     string // one sentence: why it is not Up, or why it is Degraded; empty if neither
+	ActiveSlave string // empty where none, or where the mode has none
+	Addresses   []netip.Prefix
+	Gateways    []netip.Addr
+	DHCP        string  // state of the DHCP client in words; empty where there is none
+	Options     Options // as the kernel has them
+	Slaves      []Slave // in the configured order of preference
+	Counters    Counters
+
+	Failovers        map[Reason]uint64 // switches since start, every reason present
+	LastFailover     time.Time         // zero: none yet
+	LastFailoverTook time.Duration     // carrier loss seen to switched; zero: not known
+	FailoverDuration Histogram         // seconds, carrier loss seen to switched
+}
+
+// Configured is the number of slaves that the configuration asks for.
+func (b *Bond) Configured() int { return len(b.Slaves) }
+
+// SlavesUp is the number of slaves that could carry traffic now.
+func (b *Bond) SlavesUp() int {
+	n := 0
+	for i := range b.Slaves {
+		if b.Slaves[i].Usable() {
+			n++
+		}
+	}
+	return n
+}
+
+// A Slave is one configured slave of a bond, whether its NIC is there or not.
+type Slave struct {
+	Name         string // the NIC's name, or the configured reference while no NIC answers to it
+	Present      bool   // the NIC is there
+	Enslaved     bool   // and belongs to the bond
+	LeftOut      string // why a NIC that is there was not enslaved; empty if it was
+	LinkUp       bool
+	PathUp       *bool // nil: no path is checked
+	Active       bool  // it carries the traffic, or a share of it
+	MIIStatus    MIIStatus
+	Suppressed   bool // held out by flap damping
+	SpeedMbps    *int // nil: unknown
+	Duplex       string
+	Driver       string
+	PermanentMAC MAC
+	LinkFailures uint64
+
+	CarrierChanges uint64
+	Counters       Counters
+}
+
+// Usable reports whether the slave could carry traffic now.
+func (s *Slave) Usable() bool {
+	return s.Present && s.Enslaved && s.LinkUp && (s.PathUp == nil || *s.PathUp) && !s.Suppressed
+}
+
+// State is the slave's state in the kernel's words.
+func (s *Slave) State() string {
+	if s.Active {
+		return "active"
+	}
+	return "backup"
+}
+
+// ConfigStatus says which configuration runs and how well.
+type ConfigStatus struct {
+	Source       string    // a file's path, or "built-in default"
+	Error        string    // why the file that should run does not; empty if it does
+	Applied      bool      // it was applied and read back at least once
+	TOML         string    // the running configuration
+	ConfirmUntil time.Time // zero: nothing awaits confirmation
+	Drift        []string  // what the kernel has that differs from the configuration
+	Rollbacks    uint64
+}
+
+// Totals count what bondd itself does, since its start.
+type Totals struct {
+	Polls         uint64
+	PollDuration  Histogram // seconds
+	Disagreements uint64    // a poll found another link state than the events had told
+	Resyncs       uint64    // a full re-read after lost or undecodable events
+}
+
+// A Reason says why traffic moved to another slave.
+type Reason string
+
+// The reasons, as the metric bondd_failovers_total labels them.
+const (
+	ReasonLink    Reason = "link"    // the active slave lost its link
+	ReasonPath    Reason = "path"    // the active slave's path is dead
+	ReasonAdmin   Reason = "admin"   // an operator asked for it
+	ReasonKernel  Reason = "kernel"  // the bonding driver did it by itself
+	ReasonPrimary Reason = "primary" // the primary is back
+)
+
+// Reasons lists every Reason.
+var Reasons = []Reason{ReasonLink, ReasonPath, ReasonAdmin, ReasonKernel, ReasonPrimary}
+
+// An Event is one change that a person would want to know of.
+type Event struct {
+	Time  time.Time `json:"time"`
+	Bond  string    `json:"bond,omitempty"`
+	Slave string    `json:"slave,omitempty"`
+	// Kind is one of "failover", "link", "hardware", "config", "address", "daemon".
+	Kind string `json:"kind"`
+	// Good says whether the change is for the better, so that a page may colour it.
+	Good    bool   `json:"good"`
+	Message string `json:"message"`
+}
+
+// A Histogram counts observations in cumulative buckets, as Prometheus has them.
+type Histogram struct {
+	Bounds []float64 // upper bounds, rising; shared and never changed
+	Counts []uint64  // observations at most Bounds[i]
+	Count  uint64
+	Sum    float64
+}
+
+// NewHistogram returns an empty histogram with these upper bounds.
+func NewHistogram(bounds ...float64) Histogram {
+	return Histogram{Bounds: bounds, Counts: make([]uint64, len(bounds))}
+}
+
+// Observe counts one value.
+func (h *Histogram) Observe(v float64) {
+	for i := len(h.Bounds) - 1; i >= 0 && v <= h.Bounds[i]; i-- {
+		h.Counts[i]++
+	}
+	h.Count++
+	h.Sum += v
+}
+
+// Clone returns a copy that shares nothing that changes.
+func (h Histogram) Clone() Histogram {
+	h.Counts = append([]uint64(nil), h.Counts...)
+	return h
+}
