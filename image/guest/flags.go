@@ -24,6 +24,9 @@ var fileFlags = []string{
 // host's.
 var droppedFlags = []string{"fuzzcachedir", "outputdir", "testlogfile"}
 
+// boolFlags are the flags that do not take the next argument as their value.
+var boolFlags = []string{"artifacts", "benchmem", "failfast", "fullpath", "paniconexit0", "short", "v"}
+
 // guestArgs translates the test binary's arguments for the guest. The second
 // result maps a path in the guest to the absolute path on the host where the
 // file, or the folder's content, is to end up.
@@ -81,9 +84,7 @@ func listsOnly(args []string) bool {
 
 // testFlag splits the first of args if it is a flag -test.NAME. It returns the
 // name without its prefix, the value, and how many arguments they take. The
-// name is empty for every other argument. Of the flags without "=", only those
-// that this package has to know take the next argument as their value; the
-// others pass through one by one.
+// name is empty for every other argument.
 func testFlag(args []string) (name, value string, n int) {
 	flag := strings.TrimPrefix(args[0], "-")
 	flag = strings.TrimPrefix(flag, "-")
@@ -92,8 +93,7 @@ func testFlag(args []string) (name, value string, n int) {
 		return "", "", 1
 	}
 	name, value, ok = strings.Cut(flag, "=")
-	known := name == "list" || slices.Contains(fileFlags, name) || slices.Contains(droppedFlags, name)
-	if !ok && known && len(args) > 1 {
+	if !ok && len(args) > 1 && !slices.Contains(boolFlags, name) {
 		return name, args[1], 2
 	}
 	return name, value, 1
