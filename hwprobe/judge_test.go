@@ -383,3 +383,25 @@ func TestWriteTextWithoutNICs(t *testing.T) {
 		t.Errorf("text (-want +got):\n%s", diff)
 	}
 }
+
+func TestMerge(t *testing.T) {
+	bond0 := Judge([]NIC{e0, r1, v0}, Policy{}, []string{"eth0", "eth1"})
+	bond1 := Judge([]NIC{e0, r1, v0}, Policy{Mode: Warn}, []string{"veth0"})
+	got := Merge(bond1, bond0, bond0)
+	if got.Verdict != VerdictFail {
+		t.Errorf("verdict = %s, want the worst, fail", got.Verdict)
+	}
+	if want := len(bond0.Findings) + len(bond1.Findings); len(got.Findings) != want {
+		t.Errorf("%d findings, want %d, each once: %v", len(got.Findings), want, got.Findings)
+	}
+	if diff := cmp.Diff([]string{"eth0", "eth1", "veth0"}, names(got.NICs)); diff != "" {
+		t.Errorf("NICs (-want +got):\n%s", diff)
+	}
+	want := map[string]string{"eth1": `eth1 (8139too, 10ec:8139) is left out: the first slave eth0 is e1000 8086:100e, and policy "enforce" asks for the same chipset and driver`}
+	if diff := cmp.Diff(want, got.LeftOut); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
+	}
+	if got := Merge(); got.Verdict != VerdictPass || got.Findings == nil || got.NICs == nil {
+		t.Errorf("merge of nothing = %+v, want an empty report that passes", got)
+	}
+}
