@@ -103,7 +103,7 @@ func (p *parser) checkSlaveOption(b *bond, o *Option) {
 	if ref == "" || b.Auto || slices.Contains(b.Slaves, ref) {
 		return
 	}
-	p.add(b.place(o.Name), "%s %s is none of the slaves: write %s, as it is there", o.Name, quote(ref), or(quoted(b.Slaves)))
+	p.add(b.place(o.Name), "%s %s is none of the slaves: write one of them as it is there, %s", o.Name, quote(ref), or(quoted(b.Slaves)))
 }
 
 func (p *parser) checkTwice(b *bond, key, what string, ips []netip.Addr) {
@@ -127,21 +127,23 @@ func (p *parser) checkGateways(b *bond) {
 	for i, gw := range b.Gateways {
 		at := b.items["gateways"][i]
 		var own, near bool
+		var nets []string // of the gateway's family
 		for _, a := range b.Addresses {
 			own = own || a.Addr() == gw
 			near = near || a.Contains(gw)
+			if a.Addr().Is4() == gw.Is4() {
+				nets = append(nets, a.Masked().String())
+			}
 		}
 		switch {
 		case own:
 			p.add(at, "gateway %s is the bond's own address: write the router's", quote(gw.String()))
 		case near, gw.Is4() && b.DHCP4, gw.Is6() && gw.IsLinkLocalUnicast():
-		case len(b.Addresses) == 0:
-			p.add(at, "gateway %s cannot be reached, %s has no address: set addresses, for example [%q]", quote(gw.String()), b.Name, "192.168.1.202/24")
+		case len(nets) == 0 && gw.Is4():
+			p.add(at, "gateway %s cannot be reached, %s has no IPv4 address: set addresses, for example [%q], or dhcp4 = true", quote(gw.String()), b.Name, "192.168.1.202/24")
+		case len(nets) == 0:
+			p.add(at, "gateway %s cannot be reached, %s has no IPv6 address: set addresses, for example [%q]", quote(gw.String()), b.Name, "2001:db8::202/64")
 		default:
-			var nets []string
-			for _, a := range b.Addresses {
-				nets = append(nets, a.Masked().String())
-			}
 			p.add(at, "gateway %s cannot be reached, it is not in a network of %s: write one in %s", quote(gw.String()), b.Name, or(nets))
 		}
 	}
@@ -199,7 +201,7 @@ func (p *parser) checkSlaves() {
 	for _, b := range p.bonds {
 		if b.Auto && b.good("slaves") {
 			if auto != nil {
-				p.add(b.place("slaves"), "only one bond can have slaves = \"auto\", and %s in line %d has it: name the slaves of %s", quote(auto.Name), p.doc.line(auto.place("slaves")), quote(b.Name))
+				p.add(b.place("slaves"), "only one bond can have slaves = \"auto\", and that of line %d has it: name the slaves of this one", p.doc.line(auto.at))
 			} else {
 				auto = b
 			}

@@ -292,8 +292,8 @@ func (d *document) read(n *unstable.Node, at int, found *findings) *value {
 	return v
 }
 
-// unquoted matches a line that sets a key to something without quotes.
-var unquoted = regexp.MustCompile(`^\s*([\w.-]+)\s*=\s*([^"'\[{#\s](?:[^#"\r\n]*[^#"\s])?)`)
+// unquoted matches a line that sets a key to one word without quotes.
+var unquoted = regexp.MustCompile(`^\s*([\w.-]+)\s*=\s*([^"'\[{#\s][^#"'\s]*)\s*(?:#|$)`)
 
 // number matches what was clearly meant as a number.
 var number = regexp.MustCompile(`^[+-]?[0-9_.]+$`)

@@ -70,7 +70,7 @@ func nearest(word string, names []string) string {
 	if len(word) > longest {
 		return ""
 	}
-	best, least := "", min(3, 1+len(word)/3) // up to two slips, fewer in a short word
+	best, least := "", min(3, 2+len(word)/6) // two slips, in a short word one
 	for _, name := range names {
 		if d := distance(strings.ToLower(word), name); d < least {
 			best, least = name, d

@@ -102,9 +102,9 @@ func unknown(table string, m member, fields []field, later []string) string {
 		return fmt.Sprintf("%s%s; did you mean %q?", what, quote(m.name), near)
 	}
 	if table == "" {
-		return fmt.Sprintf("%s%s; a configuration has %s", what, quote(m.name), or(names))
+		return fmt.Sprintf("%s%s; a configuration can have %s", what, quote(m.name), or(names))
 	}
-	return fmt.Sprintf("%s%s; %s has %s", what, quote(m.name), table, or(names))
+	return fmt.Sprintf("%s%s; %s can have %s", what, quote(m.name), table, or(names))
 }
 
 var (
@@ -200,7 +200,7 @@ func checkListen(s string) error {
 		return fmt.Errorf("listen %s is not host and port: write for example %q, %q or %q", quote(s), ":80", "192.168.1.202:80", "[2001:db8::202]:80")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("listen %s: the port is a number from 1 to 65535, for example %q", quote(s), net.JoinHostPort(host, "80"))
+		return fmt.Errorf("listen %s: the port is a number from 1 to 65535, for example %q", quote(s), ":80")
 	}
 	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsFunc(host, notInHost) {
 		return fmt.Errorf("listen %s: %s is no address: write for example %q, %q or %q", quote(s), quote(host), ":80", "192.168.1.202:80", "[2001:db8::202]:80")

@@ -1,0 +1,791 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// bad has what people write by mistake, and what they are told: every finding,
+// word for word and with its place, each after the name of the file.
+var bad = []struct {
+	text string
+	want []string
+}{
+	{`[[bond]]
+miimon = 100ms
+`, []string{
+		`2:10: text stands in quotes: write miimon = "100ms"`,
+	}},
+	{`[[bond]]
+mode = active-backup # one works
+`, []string{
+		`2:8: text stands in quotes: write mode = "active-backup"`,
+	}},
+	{`[[bond]]
+dhcp4 = yes
+`, []string{
+		`2:9: yes is no value: write dhcp4 = true`,
+	}},
+	{`[[bond]]
+dhcp4 = False
+`, []string{
+		`2:9: False is no value: write dhcp4 = false`,
+	}},
+	{`[[bond]]
+name = "bond0
+mode = 1
+`, []string{
+		`2:14: basic strings cannot have new lines; the closing quote is missing`,
+	}},
+	{`[[bond]]
+name = "bond0`, []string{
+		`2:13: unterminated basic string; the closing quote is missing`,
+	}},
+	{`[[bond]]
+slaves = [eth0, eth1]
+`, []string{
+		`2:11: unexpected character U+0065 'e' at start of value; text stands in quotes`,
+	}},
+	{`[[bond]]
+slaves = ["eth0"
+mode = 1
+`, []string{
+		`3:1: expected ',' or ']' after array value`,
+	}},
+	{`[[bond]]
+slaves = ["eth0",`, []string{
+		`2:17: array is incomplete`,
+	}},
+	{`[[bond
+`, []string{
+		`1:7: expected ']]' to close array table name`,
+	}},
+	{`options bond0 miimon=100
+`, []string{
+		`1:9: expected '=' after key; a line is key = value, or [table]`,
+	}},
+	{`mtu = 007
+`, []string{
+		`1:7: integers cannot have leading zeroes`,
+	}},
+	{`[[bond]]
+name = "\q"
+`, []string{
+		`2:9: invalid escape character U+0071 'q'`,
+	}},
+	{`# Grüße
+[[bond]]
+"äö" = "ü" x
+`, []string{
+		`3:12: expected newline but got U+0078 'x'`,
+	}},
+	{"a\rb = 1\n", []string{
+		`1:2: expected '=' after key; a line is key = value, or [table]`,
+	}},
+	{"\x00", []string{
+		`1:1: invalid character at start of key: U+0000`,
+	}},
+	{`[http]
+listen = ":80"
+listen = ":81"
+[hardware]
+[http]
+web_config = ""
+`, []string{
+		`3:1: "listen" is set twice: it is already in line 2; keep one of the two`,
+		`5:2: "http" is set twice: it is already in line 1; keep one of the two`,
+	}},
+	{`[[bond]]
+name = "a"
+[[bond]]
+name = "b"
+name = "c"
+`, []string{
+		`5:1: "name" is set twice: it is already in line 4; keep one of the two`,
+	}},
+	{`http.listen = ":80"
+[http]
+`, []string{
+		`2:2: "http" is set twice: it is already in line 1; keep one of the two`,
+	}},
+	{`http = {listen = ":80"}
+http.web_config = ""
+`, []string{
+		`2:1: "http" is set twice: it is already in line 1; keep one of the two`,
+	}},
+	{`bond = []
+[[bond]]
+`, []string{
+		`2:3: "bond" is set twice: it is already in line 1; keep one of the two`,
+	}},
+	{`[[bond]]
+mimon = "100ms"
+slave = ["eth0"]
+primary-reselect = "always"
+`, []string{
+		`2:1: unknown key "mimon"; did you mean "miimon"?`,
+		`3:1: unknown key "slave"; did you mean "slaves"?`,
+		`4:1: unknown key "primary-reselect"; did you mean "primary_reselect"?`,
+	}},
+	{`[bonds]
+name = "bond0"
+[htpp]
+[ethernet]
+`, []string{
+		`1:2: unknown table "bonds"; did you mean "bond"?`,
+		`3:2: unknown table "htpp"; did you mean "http"?`,
+		`4:2: unknown table "ethernet"; a configuration can have hardware, http or bond`,
+	}},
+	{`[bond]
+name = "bond0"
+`, []string{
+		`1:2: there can be more than one bond: write [[bond]] with two brackets, not [bond]`,
+	}},
+	{`[[http]]
+listen = ":80"
+`, []string{
+		`1:3: there is only one http: write [http], not [[http]]`,
+	}},
+	{`http = ":80"
+hardware = 1
+bond = "bond0"
+`, []string{
+		`1:8: http is a table, not text: write [http] in a line of its own and its keys below`,
+		`2:12: hardware is a table, not a number: write [hardware] in a line of its own and its keys below`,
+		`3:8: there can be more than one bond: write [[bond]] with two brackets, not [bond]`,
+	}},
+	{`bond = ["bond0"]
+`, []string{
+		`1:9: a bond is a table, not text: write [[bond]] in a line of its own and its keys below`,
+	}},
+	{`miimon = "100ms"
+listen = ":80"
+policy = "warn"
+`, []string{
+		`1:1: unknown key "miimon"; it belongs in [[bond]]`,
+		`2:1: unknown key "listen"; it belongs in [http]`,
+		`3:1: unknown key "policy"; it belongs in [hardware]`,
+	}},
+	{`[http]
+port = 80
+[hardware]
+check = true
+[[bond]]
+colour = "red"
+`, []string{
+		`2:1: unknown key "port"; [http] can have listen or web_config`,
+		`4:1: unknown key "check"; [hardware] can have policy or match`,
+		`6:1: unknown key "colour"; [[bond]] can have name, slaves, mac, mtu, addresses, broadcast, dhcp4, gateways, dns, mode, miimon, updelay, downdelay, primary, primary_reselect or num_grat_arp`,
+	}},
+	{`[[bond]]
+arp_interval = "100ms"
+lacp_rate = "fast"
+fail_over_mac = 1
+slaac = true
+[[bond.path]]
+target = "192.168.1.1"
+[[bond.path]]
+[[bond.vlan]]
+id = 20
+[bond.damping]
+`, []string{
+		`2:1: this version of bondd does not have "arp_interval" yet: take the line out`,
+		`3:1: this version of bondd does not have "lacp_rate" yet: take the line out`,
+		`4:1: this version of bondd does not have "fail_over_mac" yet: take the line out`,
+		`5:1: this version of bondd does not have "slaac" yet: take the line out`,
+		`6:8: this version of bondd does not have "path" yet: take the line out`,
+		`9:8: this version of bondd does not have "vlan" yet: take the line out`,
+		`11:7: this version of bondd does not have "damping" yet: take the line out`,
+	}},
+	{`[[bond]]
+num_unsol_na = 1
+`, []string{
+		`2:1: num_unsol_na is another name of num_grat_arp, the kernel keeps one value for both: write num_grat_arp`,
+	}},
+	{`[[bond]]
+"a\nb" = 1
+`, []string{
+		`2:1: unknown key "a\nb"; [[bond]] can have name, slaves, mac, mtu, addresses, broadcast, dhcp4, gateways, dns, mode, miimon, updelay, downdelay, primary, primary_reselect or num_grat_arp`,
+	}},
+	{`[hardware]
+policy = "enforced"
+match = 3
+`, []string{
+		`2:10: policy can be "enforce", "warn" or "off", not "enforced"`,
+		`3:9: match can be "chipset" or "driver", not 3`,
+	}},
+	{`[http]
+listen = 80
+web_config = false
+`, []string{
+		`2:10: listen is host and port in quotes, not a number: write ":80" for every address`,
+		`3:14: web_config is text in quotes, not false: write for example "/perm/bondd/web.yml"`,
+	}},
+	{`[http]
+listen = "80"
+`, []string{
+		`2:10: listen "80" lacks the colon before the port: write ":80"`,
+	}},
+	{`[http]
+listen = "192.168.1.202"
+`, []string{
+		`2:10: listen "192.168.1.202" lacks the port: write "192.168.1.202:80"`,
+	}},
+	{`[http]
+listen = "::1"
+`, []string{
+		`2:10: listen "::1" lacks the port: write "[::1]:80"`,
+	}},
+	{`[http]
+listen = "http://bond/"
+`, []string{
+		`2:10: listen "http://bond/": the port is a number from 1 to 65535, for example ":80"`,
+	}},
+	{`[http]
+listen = ":0"
+`, []string{
+		`2:10: listen ":0": the port is a number from 1 to 65535, for example ":80"`,
+	}},
+	{`[http]
+listen = "[::1]:http"
+`, []string{
+		`2:10: listen "[::1]:http": the port is a number from 1 to 65535, for example ":80"`,
+	}},
+	{`[http]
+listen = "a b:80"
+`, []string{
+		`2:10: listen "a b:80": "a b" is no address: write for example ":80", "192.168.1.202:80" or "[2001:db8::202]:80"`,
+	}},
+	{`[http]
+listen = ""
+`, []string{
+		`2:10: listen "" is not host and port: write for example ":80", "192.168.1.202:80" or "[2001:db8::202]:80"`,
+	}},
+	{`[http]
+web_config = "a\u0000"
+`, []string{
+		`2:14: web_config is the path of a file, and "a\x00" has a zero byte in it`,
+	}},
+	{`[[bond]]
+mode = 4
+`, []string{
+		`2:8: this version of bondd does not have mode "802.3ad" (4) yet; it has "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3)`,
+	}},
+	{`[[bond]]
+mode = "balance-alb"
+`, []string{
+		`2:8: this version of bondd does not have mode "balance-alb" (6) yet; it has "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3)`,
+	}},
+	{`[[bond]]
+mode = 7
+`, []string{
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3), not 7`,
+	}},
+	{`[[bond]]
+mode = "activebackup"
+`, []string{
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3), not "activebackup"`,
+	}},
+	{`[[bond]]
+mode = true
+`, []string{
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3), not true`,
+	}},
+	{`[[bond]]
+miimon = 100
+updelay = "200"
+downdelay = 0.2
+`, []string{
+		`2:10: miimon is a duration and needs a unit: write "100ms"`,
+		`3:11: updelay is a duration and needs a unit: write "200ms"`,
+		`4:13: downdelay is a duration, not 0.2: write it in quotes with a unit, for example "100ms"`,
+	}},
+	{`[[bond]]
+miimon = "0"
+`, []string{
+		`2:10: miimon is a duration and needs a unit: write "0s"`,
+	}},
+	{`[[bond]]
+miimon = "fast"
+updelay = "-1s"
+downdelay = "597h"
+`, []string{
+		`2:10: miimon is a duration, not "fast": write a number with a unit, for example "100ms"`,
+		`3:11: updelay goes from "0s" to "596h31m23.647s", not "-1s"`,
+		`4:13: downdelay goes from "0s" to "596h31m23.647s", not "597h"`,
+	}},
+	{`[[bond]]
+miimon = "1.5ms"
+updelay = "100us"
+`, []string{
+		`2:10: miimon cannot be "1.5ms", the kernel counts it in steps of 1ms: write "1ms" or "2ms"`,
+		`3:11: updelay cannot be "100us", the kernel counts it in steps of 1ms: write "0s" or "1ms"`,
+	}},
+	{`[[bond]]
+miimon = ["100ms"]
+`, []string{
+		`2:10: miimon is a duration, not a list: write it in quotes with a unit, for example "100ms"`,
+	}},
+	{`[[bond]]
+miimon = "0s"
+`, []string{
+		`2:10: a bond without a link monitor never fails over: set miimon, for example "100ms"`,
+	}},
+	{`[[bond]]
+miimon = "0s"
+updelay = "100ms"
+downdelay = "0s"
+`, []string{
+		`2:10: a bond without a link monitor never fails over: set miimon, for example "100ms"`,
+		`3:11: updelay needs miimon, which is "0s": it counts the looks at the link, and there are none`,
+		`4:13: downdelay needs miimon, which is "0s": it counts the looks at the link, and there are none`,
+	}},
+	{`[[bond]]
+updelay = "150ms"
+downdelay = "50ms"
+`, []string{
+		`2:11: updelay "150ms" is no multiple of miimon "100ms", the kernel would make it "100ms": write "100ms" or "200ms"`,
+		`3:13: downdelay "50ms" is no multiple of miimon "100ms", the kernel would make it "0s": write "100ms"`,
+	}},
+	{`[[bond]]
+num_grat_arp = 256
+`, []string{
+		`2:16: num_grat_arp is a number from 0 to 255, not 256`,
+	}},
+	{`[[bond]]
+num_grat_arp = -1
+`, []string{
+		`2:16: num_grat_arp is a number from 0 to 255, not -1`,
+	}},
+	{`[[bond]]
+num_grat_arp = "3"
+`, []string{
+		`2:16: num_grat_arp is a number: write num_grat_arp = 3, without quotes`,
+	}},
+	{`[[bond]]
+num_grat_arp = "often"
+`, []string{
+		`2:16: num_grat_arp is a number from 0 to 255, not "often"`,
+	}},
+	{`[[bond]]
+num_grat_arp = 9999999999999999999999
+`, []string{
+		`2:16: num_grat_arp is a number from 0 to 255, not 9999999999999999999999`,
+	}},
+	{`[[bond]]
+primary_reselect = "never"
+`, []string{
+		`2:20: primary_reselect can be "always" (0), "better" (1) or "failure" (2), not "never"`,
+	}},
+	{`[[bond]]
+slaves = ["eth0", "eth1"]
+primary = "eth2"
+`, []string{
+		`3:11: primary "eth2" is none of the slaves: write one of them as it is there, "eth0" or "eth1"`,
+	}},
+	{`[[bond]]
+primary = 0
+`, []string{
+		`2:11: primary is one slave, not 0: write it as in slaves, for example "eth0"`,
+	}},
+	{`[[bond]]
+primary = "pci:3"
+`, []string{
+		`2:11: primary: "pci:3": "3" is no PCI address: write domain, bus, device and function, for example "0000:03:00.0"`,
+	}},
+	{`[[bond]]
+mode = "balance-rr"
+primary = "eth0"
+`, []string{
+		`3:11: mode balance-rr has no primary, only active-backup has: take the line out, or change the mode`,
+	}},
+	{`[[bond]]
+slaves = ["eth0"]
+name = "lo"
+[[bond]]
+slaves = ["eth1"]
+name = "a b"
+[[bond]]
+slaves = ["eth2"]
+name = "abcdefghijklmnop"
+[[bond]]
+slaves = ["eth3"]
+name = ""
+[[bond]]
+slaves = ["eth4"]
+name = "all"
+[[bond]]
+slaves = ["eth5"]
+name = "bond%d"
+[[bond]]
+slaves = ["eth6"]
+name = 0
+[[bond]]
+slaves = ["eth7"]
+name = ".."
+`, []string{
+		`3:8: "lo" is the loopback interface: name an Ethernet NIC, for example "eth0"`,
+		`6:8: "a b" is no interface name: ' ' cannot be in one`,
+		`9:8: "abcdefghijklmnop" is too long for an interface name: 16 bytes, and the kernel takes 15`,
+		`12:8: an interface name is not empty: write one, for example "eth0"`,
+		`15:8: "all" is not free as an interface name, the kernel uses it itself: choose another`,
+		`18:8: "bond%d" is no interface name: '%' cannot be in one`,
+		`21:8: name is text in quotes, not 0: write for example "bond0"`,
+		`24:8: ".." is not free as an interface name, the kernel uses it itself: choose another`,
+	}},
+	{`[[bond]]
+slaves = [
+  "a/b",
+  "lo",
+  "mac:1",
+  "mac:01:00:5e:00:00:01",
+  "pci:3:0",
+  "52:54:00:12:34:56",
+  "03:00.0",
+  "auto",
+  "",
+  7,
+  ["eth0"],
+]
+`, []string{
+		`2:10: slaves is a list of texts in quotes, such as "eth0", and this is a list`,
+		`3:3: "a/b" is no interface name: '/' cannot be in one`,
+		`4:3: "lo" is the loopback interface: name an Ethernet NIC, for example "eth0"`,
+		`5:3: "mac:1": "1" is no MAC address: write six bytes, for example "02:00:5e:10:00:01"`,
+		`6:3: "mac:01:00:5e:00:00:01": "01:00:5e:00:00:01" is a multicast address, no NIC can have it: its first byte has to be even, as in "02:00:5e:10:00:01"`,
+		`7:3: "pci:3:0": "3:0" is no PCI address: write domain, bus, device and function, for example "0000:03:00.0"`,
+		`8:3: "52:54:00:12:34:56" is a MAC address, not a name: write "mac:52:54:00:12:34:56"`,
+		`9:3: "03:00.0" is a PCI address, not a name: write "pci:0000:03:00.0"`,
+		`10:3: auto stands for all slaves, not for one in a list: write slaves = "auto"`,
+		`11:3: an interface name is not empty: write one, for example "eth0"`,
+		`12:3: slaves is a list of texts in quotes, such as "eth0", and this is 7`,
+	}},
+	{`[[bond]]
+slaves = []
+`, []string{
+		`2:10: a bond without slaves carries nothing: name them, as in slaves = ["eth0", "eth1"], or write slaves = "auto"`,
+	}},
+	{`[[bond]]
+slaves = "eth0"
+`, []string{
+		`2:10: slaves is a list, not "eth0": write slaves = ["eth0"]`,
+	}},
+	{`[[bond]]
+slaves = 2
+`, []string{
+		`2:10: slaves is a list, not 2: write slaves = ["eth0"]`,
+	}},
+	{`[[bond]]
+slaves = ["eth0", "eth1", "eth0"]
+`, []string{
+		`2:27: "eth0" is in the list twice: a NIC is a slave once`,
+	}},
+	{`[[bond]]
+slaves = ["mac:52:54:00:AB:00:01", "mac:52-54-00-ab-00-01"]
+`, []string{
+		`2:36: "mac:52:54:00:ab:00:01" is in the list twice: a NIC is a slave once`,
+	}},
+	{`[[bond]]
+name = "bond0"
+slaves = ["bond0", "bond1"]
+[[bond]]
+name = "bond1"
+slaves = ["eth0"]
+`, []string{
+		`3:11: "bond0" cannot be its own slave: name Ethernet NICs`,
+		`3:20: "bond1" is a bond itself, and a bond is no slave of another: name Ethernet NICs`,
+	}},
+	{`[[bond]]
+slaves = ["eth0", "eth1"]
+[[bond]]
+name = "bond1"
+slaves = ["eth2", "eth1"]
+`, []string{
+		`5:19: "eth1" is a slave of "bond0" already, in line 2: a NIC belongs to one bond`,
+	}},
+	{`[[bond]]
+slaves = "auto"
+[[bond]]
+name = "bond1"
+`, []string{
+		`3:3: only one bond can have slaves = "auto", and that of line 1 has it: name the slaves of this one`,
+	}},
+	{`[[bond]]
+slaves = ["eth0"]
+[[bond]]
+slaves = ["eth1"]
+[[bond]]
+name = "bond0"
+slaves = ["eth2"]
+`, []string{
+		`3:3: this bond needs a name: without one it is "bond0", and so is the bond in line 1`,
+		`6:8: there is a bond "bond0" in line 1 already: give each bond its own name`,
+	}},
+	{`[[bond]]
+mac = "01:00:5e:10:00:01"
+`, []string{
+		`2:7: "01:00:5e:10:00:01" is a multicast address, no NIC can have it: its first byte has to be even, as in "02:00:5e:10:00:01"`,
+	}},
+	{`[[bond]]
+mac = "00:00:00:00:00:00"
+`, []string{
+		`2:7: "00:00:00:00:00:00" is no NIC's address, all of it is zero: write one such as "02:00:5e:10:00:01"`,
+	}},
+	{`[[bond]]
+mac = "02:00:5e:10:00"
+`, []string{
+		`2:7: "02:00:5e:10:00" is no MAC address: write six bytes, for example "02:00:5e:10:00:01"`,
+	}},
+	{`[[bond]]
+mac = 2
+`, []string{
+		`2:7: mac is text in quotes, not 2: write for example "02:00:5e:10:00:01"`,
+	}},
+	{`[[bond]]
+mtu = 67
+`, []string{
+		`2:7: mtu is a number from 68 to 65535 without quotes, for example 1500, not 67`,
+	}},
+	{`[[bond]]
+mtu = 65536
+`, []string{
+		`2:7: mtu is a number from 68 to 65535 without quotes, for example 1500, not 65536`,
+	}},
+	{`[[bond]]
+mtu = "1500"
+`, []string{
+		`2:7: mtu is a number from 68 to 65535 without quotes, for example 1500, not "1500"`,
+	}},
+	{`[[bond]]
+mtu = 1279
+addresses = ["2001:db8::202/64"]
+`, []string{
+		`2:7: mtu 1279 is too small for IPv6, which bond0 has: write at least 1280`,
+	}},
+	{`[[bond]]
+dhcp4 = "yes"
+`, []string{
+		`2:9: dhcp4 is true or false without quotes, not "yes"`,
+	}},
+	{`[[bond]]
+dhcp4 = 1
+`, []string{
+		`2:9: dhcp4 is true or false without quotes, not 1`,
+	}},
+	{`[[bond]]
+addresses = "192.168.1.202/24"
+`, []string{
+		`2:13: addresses is a list, not "192.168.1.202/24": write addresses = ["192.168.1.202/24"]`,
+	}},
+	{`[[bond]]
+addresses = [
+  "192.168.1.202",
+  "2001:db8::202",
+  "192.168.1.0/24",
+  "192.168.1.255/24",
+  "2001:db8::/64",
+  "224.0.0.1/24",
+  "0.0.0.0/24",
+  "127.0.0.1/8",
+  "255.255.255.255/32",
+  "1.2.3.4/0",
+  "1.2.3.4/33",
+  "1.2.3.4/255.255.255.0",
+  "fe80::1%eth0/64",
+  "::ffff:1.2.3.4/120",
+  "192.168.1/24",
+  5,
+]
+`, []string{
+		`3:3: address "192.168.1.202" lacks the prefix length of its network: write for example "192.168.1.202/24"`,
+		`4:3: address "2001:db8::202" lacks the prefix length of its network: write for example "2001:db8::202/64"`,
+		`5:3: address "192.168.1.0/24" is that of the network itself: write a host's, for example "192.168.1.1/24"`,
+		`6:3: address "192.168.1.255/24" is the broadcast address of its network: write a host's, for example "192.168.1.254/24"`,
+		`7:3: address "2001:db8::/64" is that of the network itself: write a host's, for example "2001:db8::1/64"`,
+		`8:3: address "224.0.0.1/24" is a multicast address, no host can have it: write a host's`,
+		`9:3: address "0.0.0.0/24" stands for no address at all: write a host's`,
+		`10:3: address "127.0.0.1/8" is a loopback address, it never leaves this machine: write one of the network`,
+		`11:3: address "255.255.255.255/32" is the broadcast address of every network: write a host's`,
+		`12:3: address "1.2.3.4/0": the prefix length goes from 1 to 32, not "0"`,
+		`13:3: address "1.2.3.4/33": the prefix length goes from 1 to 32, not "33"`,
+		`14:3: address "1.2.3.4/255.255.255.0": the prefix length goes from 1 to 32, not "255.255.255.0"`,
+		`15:3: address "fe80::1%eth0": the bond is the interface, write "fe80::1"`,
+		`16:3: address "::ffff:1.2.3.4" is an IPv4 address in the form of IPv6: write "1.2.3.4"`,
+		`17:3: address "192.168.1" is no IP address: write one such as "192.168.1.1"`,
+		`18:3: addresses is a list of texts in quotes, such as "192.168.1.202/24", and this is 5`,
+	}},
+	{`[[bond]]
+addresses = ["10.0.0.1/24", "10.0.0.1/16"]
+`, []string{
+		`2:29: address "10.0.0.1" is in the list twice`,
+	}},
+	{`[[bond]]
+slaves = ["eth0"]
+addresses = ["192.168.1.202/24"]
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+addresses = [
+  "192.168.1.203/24",
+  "192.168.1.202/32",
+  "192.0.0.1/8",
+]
+`, []string{
+		`8:3: address "192.168.1.203/24" overlaps "192.168.1.202/24" of "bond0" in line 3: give "bond1" a network of its own`,
+		`9:3: address "192.168.1.202" is on "bond0" already, in line 3: an address belongs to one bond`,
+		`10:3: address "192.0.0.1/8" overlaps "192.168.1.202/24" of "bond0" in line 3: give "bond1" a network of its own`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/24"]
+broadcast = "192.168.2.255"
+`, []string{
+		`3:13: broadcast "192.168.2.255" is not one of 192.168.1.0/24: the usual one is "192.168.1.255"`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/24"]
+broadcast = "ff02::1"
+`, []string{
+		`3:13: broadcast "ff02::1" is an IPv6 address, and only IPv4 has broadcast: take the line out`,
+	}},
+	{`[[bond]]
+broadcast = "192.168.1.255"
+dhcp4 = true
+`, []string{
+		`2:13: broadcast "192.168.1.255" has no IPv4 address to go with: set addresses, or take the line out`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/31"]
+broadcast = "192.168.1.203"
+`, []string{
+		`3:13: broadcast "192.168.1.203": 192.168.1.202/31 has no broadcast address, it is too small for one (RFC 3021): take the line out`,
+	}},
+	{`[[bond]]
+broadcast = 5
+`, []string{
+		`2:13: broadcast is text in quotes, not 5: write for example "192.168.1.255"`,
+	}},
+	{`[[bond]]
+broadcast = "192.168.1.255/24"
+`, []string{
+		`2:13: broadcast "192.168.1.255/24" is one address: write it without the prefix length`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/24", "10.0.0.1/8"]
+gateways = ["192.168.2.1", "2001:db8::1", "192.168.1.202", "192.168.1.1", "192.168.1.1"]
+`, []string{
+		`3:13: gateway "192.168.2.1" cannot be reached, it is not in a network of bond0: write one in 192.168.1.0/24 or 10.0.0.0/8`,
+		`3:28: gateway "2001:db8::1" cannot be reached, bond0 has no IPv6 address: set addresses, for example ["2001:db8::202/64"]`,
+		`3:43: gateway "192.168.1.202" is the bond's own address: write the router's`,
+		`3:75: gateway "192.168.1.1" is in the list twice`,
+	}},
+	{`[[bond]]
+gateways = ["192.168.1.1"]
+`, []string{
+		`2:13: gateway "192.168.1.1" cannot be reached, bond0 has no IPv4 address: set addresses, for example ["192.168.1.202/24"], or dhcp4 = true`,
+	}},
+	{`[[bond]]
+dhcp4 = true
+gateways = ["2001:db8::1"]
+`, []string{
+		`3:13: gateway "2001:db8::1" cannot be reached, bond0 has no IPv6 address: set addresses, for example ["2001:db8::202/64"]`,
+	}},
+	{`[[bond]]
+gateways = ["0.0.0.0", "ff02::2", "::1", "router", "fe80::1%bond0", "255.255.255.255"]
+`, []string{
+		`2:13: gateway "0.0.0.0" stands for no address at all: write a host's`,
+		`2:24: gateway "ff02::2" is a multicast address, no host can have it: write a host's`,
+		`2:35: gateway "::1" is a loopback address, it never leaves this machine: write one of the network`,
+		`2:42: gateway "router" is no IP address: write one such as "192.168.1.1"`,
+		`2:52: gateway "fe80::1%bond0": the bond is the interface, write "fe80::1"`,
+		`2:69: gateway "255.255.255.255" is the broadcast address of every network: write a host's`,
+	}},
+	{`[[bond]]
+dns = ["1.1.1.1", "dns.example", "0.0.0.0"]
+`, []string{
+		`2:19: dns server "dns.example" is no IP address: write one such as "192.168.1.1"`,
+		`2:34: dns server "0.0.0.0" stands for no address at all: write a host's`,
+	}},
+	{`[[bond]]
+dns = ["1.1.1.1", "1.1.1.1"]
+`, []string{
+		`2:19: dns server "1.1.1.1" is in the list twice`,
+	}},
+	{`[[bond]]
+mode = 5
+miimon = 100
+updelay = "150ms"
+slaves = ["eth0", ""]
+primary = "eth2"
+addresses = ["10.0.0.1"]
+gateways = ["10.0.0.2"]
+broadcast = "10.0.0.255"
+`, []string{
+		`2:8: this version of bondd does not have mode "balance-tlb" (5) yet; it has "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3)`,
+		`3:10: miimon is a duration and needs a unit: write "100ms"`,
+		`5:19: an interface name is not empty: write one, for example "eth0"`,
+		`7:14: address "10.0.0.1" lacks the prefix length of its network: write for example "10.0.0.1/24"`,
+	}},
+}
+
+func TestFindings(t *testing.T) {
+	for _, test := range bad {
+		t.Run("", func(t *testing.T) {
+			_, err := Parse("/perm/bondd/bondd.toml", []byte(test.text))
+			if err == nil {
+				t.Fatalf("taken for good:\n%s", test.text)
+			}
+			want := "/perm/bondd/bondd.toml:" + strings.Join(test.want, "\n/perm/bondd/bondd.toml:")
+			if diff := cmp.Diff(want, err.Error()); diff != "" {
+				t.Errorf("findings (-want +got):\n%s\nin:\n%s", diff, test.text)
+			}
+		})
+	}
+}
+
+// Every finding can be had as a value.
+func TestFindingsAsValues(t *testing.T) {
+	_, err := Parse("f", []byte("[[bond]]\nmtu = 1\nmode = 9\n"))
+	var one *Error
+	if !errors.As(err, &one) || one.File != "f" || one.Line != 2 || one.Col != 7 {
+		t.Errorf("errors.As found %+v in %v", one, err)
+	}
+	var all Errors
+	if !errors.As(err, &all) || len(all) != 2 {
+		t.Errorf("errors.As found %v", all)
+	}
+}
+
+// How much a file may hold is bounded, and so is what is said about it.
+func TestLimits(t *testing.T) {
+	var bonds, keys strings.Builder
+	for i := range maxBonds + 1 {
+		fmt.Fprintf(&bonds, "[[bond]]\nname = \"bond%d\"\nslaves = [\"eth%d\"]\n", i, i)
+	}
+	for i := range 150 {
+		fmt.Fprintf(&keys, "key%d = 1\n", i)
+	}
+	for name, test := range map[string]struct{ text, want string }{
+		"bonds":    {bonds.String(), "f:49:3: there are 17 bonds, and bondd keeps at most 16"},
+		"slaves":   {"[[bond]]\nslaves = [" + strings.Repeat(`"eth0",`, maxItems+1) + "]\n", "f:2:10: slaves has 257 entries, and bondd takes at most 256"},
+		"findings": {keys.String(), "f:101:1: from here on there are 50 more findings: put these right first"},
+		"a word":   {strings.Repeat("k", 100) + " = 1\n", `f:1:1: unknown key "` + strings.Repeat("k", 60) + `"…; a configuration can have hardware, http or bond`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("f", []byte(test.text))
+			if err == nil {
+				t.Fatal("taken for good")
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if got := lines[len(lines)-1]; got != test.want {
+				t.Errorf("last line:\n%s\nwant:\n%s", got, test.want)
+			}
+			if len(lines) > 101 {
+				t.Errorf("%d lines", len(lines))
+			}
+		})
+	}
+}
