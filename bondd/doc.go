@@ -1,0 +1,6 @@
+// Command bondd makes two network cards one that does not fail.
+//
+// This package is the command line and the wiring, nothing else: it finds the
+// configuration, opens the kernel's sockets, hands them to the engine and the
+// engine's snapshots to the views, and ends them in order.
+package main

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"bondd.internal/bondd/internal/engine"
+	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/metrics"
+	"bondd.internal/bondd/internal/web"
+	"bondd.internal/config"
+	"bondd.internal/hwprobe"
+)
+
+// runDaemon exits with 0 only if it was asked to stop: gokrazy takes 0 for "this
+// program is done" and starts it again on anything else.
+func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
+	file := flags.String("config", "", "configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default")
+	if code, ok := parse(flags, args, 0); !ok {
+		return code
+	}
+	log := slog.New(slog.NewTextHandler(std.err, nil))
+	cfg, source := configuration(*file, log)
+	log.Info("bondd starts", "version", version(), "config", source.Name)
+	if err := daemon(ctx, cfg, source, log); err != nil {
+		log.Error("bondd ends", "err", err)
+		return exitError
+	}
+	if ctx.Err() == nil {
+		log.Error("bondd ends although nobody asked it to")
+		return exitError
+	}
+	log.Info("bondd stops as asked; the bonds stay up")
+	return exitOK
+}
+
+// configuration finds the configuration to run. One that does not work is no
+// reason to leave the machine unreachable: the built-in default runs instead,
+// and everything that shows something says so.
+func configuration(file string, log *slog.Logger) (*config.Config, engine.Source) {
+	const builtin = "the built-in default"
+	path, ok := config.Find(file)
+	if !ok {
+		return config.Default(), engine.Source{Name: builtin}
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		log.Error("config: "+builtin+" runs instead", "file", path, "err", err)
+		return config.Default(), engine.Source{Name: builtin, Error: err.Error()}
+	}
+	return cfg, engine.Source{Name: path}
+}
+
+// daemon wires the rooms and runs them until ctx ends or the engine fails.
+func daemon(ctx context.Context, cfg *config.Config, source engine.Source, log *slog.Logger) error {
+	client := new(kernel.Client)
+	defer client.Close()
+	poller := new(kernel.Poller)
+	defer poller.Close()
+	reflex, err := kernel.NewSwitcher()
+	if err != nil {
+		return err
+	}
+	defer reflex.Close()
+	switcher, err := kernel.NewSwitcher()
+	if err != nil {
+		return err
+	}
+	defer switcher.Close()
+	hostname, _ := os.Hostname() // without one the DHCP server is told none
+
+	host := onGokrazy()
+	e := engine.New(cfg, source, engine.Deps{
+		Kernel:           client,
+		Reflex:           reflex,
+		Switcher:         switcher,
+		Listen:           func() (engine.Listener, error) { return kernel.Listen() },
+		Poller:           poller,
+		Inventory:        func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
+		Hostname:         hostname,
+		ResolvConf:       host.resolvConf,
+		AddressesChanged: host.addressesChanged,
+		Version:          version(),
+		Log:              log,
+	})
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.Run(ctx) })
+	g.Go(func() error {
+		serve(ctx, cfg, web.Handler(e, metrics.Handler(e.Snapshot, log), log), log)
+		return nil
+	})
+	return g.Wait()
+}
+
+// serve keeps the page served. A port that is taken or a certificate that is
+// not there yet must not stop the bond.
+func serve(ctx context.Context, cfg *config.Config, handler http.Handler, log *slog.Logger) {
+	const retry = 2 * time.Second
+	for told := ""; ctx.Err() == nil; {
+		err := web.Serve(ctx, cfg.HTTP.Listen, cfg.HTTP.WebConfig, handler, log)
+		if ctx.Err() != nil || err == nil {
+			return
+		}
+		if told != err.Error() {
+			told = err.Error()
+			log.Error("http: the page is not served; trying again", "err", err, "every", retry)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retry):
+		}
+	}
+}
+
+// gokrazy is what bondd owes the system it is flashed with; empty elsewhere.
+type gokrazy struct {
+	resolvConf       string
+	addressesChanged func()
+}
+
+// onGokrazy looks whether gokrazy's init started this process.
+func onGokrazy() gokrazy {
+	if _, err := os.Stat("/gokrazy/init"); err != nil || os.Getppid() != 1 {
+		return gokrazy{}
+	}
+	return gokrazy{
+		resolvConf: "/tmp/resolv.conf", // /etc/resolv.conf is a link to it
+		// On SIGHUP the init looks for addresses to serve its own pages on.
+		addressesChanged: func() {
+			if err := unix.Kill(1, unix.SIGHUP); err != nil && !errors.Is(err, unix.ESRCH) {
+				slog.Error("init was not told of new addresses", "err", err)
+			}
+		},
+	}
+}
