@@ -1,0 +1,73 @@
+# bondd: two network cards as one that does not fail. `make` lists the targets.
+
+export CGO_ENABLED = 0
+GO ?= go
+# Every package that is not kept from the tests by the machine: see BONDD_SKIP in the README.
+TESTFLAGS ?=
+NICS ?= 2
+MODEL ?= e1000
+
+IMAGE = build/appliance.img
+SOURCES := $(shell git ls-files '*.go' 'appliance/*' 'image/kernel/*' go.mod go.sum)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: deps
+deps: ## install what a fresh Debian machine lacks
+	@image/deps.sh
+
+.PHONY: bondd
+bondd: build/bondd ## the static daemon, linux/amd64: build/bondd
+build/bondd: $(SOURCES)
+	GOOS=linux GOARCH=amd64 $(GO) build -trimpath -o $@ ./bondd
+
+.PHONY: image
+image: deps $(IMAGE) ## the bootable disk: build/appliance.img, build/admin-password
+$(IMAGE): $(SOURCES)
+	$(GO) run ./image/cmd/mkimage -out $@ -password build/admin-password
+
+.PHONY: run
+run: image ## boot the image in QEMU with two cards on a virtual switch
+	$(GO) run ./image/cmd/appliance run -image $(IMAGE) -password build/admin-password -nics $(NICS) -nic-model $(MODEL)
+
+.PHONY: unplug plug
+unplug: ## take a cable of the running machine out: make unplug NIC=eth0
+	@$(GO) run ./image/cmd/appliance unplug $(NIC)
+plug: ## put it back: make plug NIC=eth0
+	@$(GO) run ./image/cmd/appliance plug $(NIC)
+
+.PHONY: test
+test: deps lint ## every test: unit, kernel in a VM, whole image, browser, Prometheus
+	$(GO) test -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: short
+short: ## the tests that need no VM
+	BONDD_SKIP=vm,browser,prometheus $(GO) test $(TESTFLAGS) ./...
+
+.PHONY: bench
+bench: deps ## failover times beside the peers': build/bench.json, build/bench.md
+	@mkdir -p build
+	BONDD_BENCH_N=50 $(GO) test -count=1 -timeout 20m -run TestFailover ./bondd/internal/bench
+
+.PHONY: flash
+flash: $(IMAGE) ## write the image to a real disk: make flash DISK=/dev/sdX
+	$(GO) build -o build/flash ./image/cmd/flash
+	build/flash -image $(IMAGE) $(DISK)
+
+.PHONY: kernel
+kernel: ## rebuild image/kernel/vmlinuz from the pinned source (25 minutes of CPU)
+	@image/deps.sh kernel
+	image/kernel/build.sh
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt -w is needed on:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod verify >/dev/null
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build
