@@ -117,15 +117,38 @@ func WritePerm(img string, files map[string][]byte) error {
 	defer os.RemoveAll(dir)
 
 	names := slices.Sorted(maps.Keys(files))
-	var script strings.Builder
-	made := map[string]bool{}
-	for i, name := range names {
+	for _, name := range names {
 		if !permName.MatchString(name) || path.Clean(name) != name || strings.HasPrefix(name, "../") {
 			return fmt.Errorf("write %q to /perm: the name is not a plain path below /perm", name)
 		}
+	}
+
+	// e2fsck exits 1 when there was something to repair and it did.
+	var exit *exec.ExitError
+	if _, _, err := e2fs(ctx, dir, "e2fsck", "-p", device); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+		return fmt.Errorf("check /perm: %w", err)
+	}
+
+	var script strings.Builder
+	seen := map[string]bool{}
+	for i, name := range names {
 		for j, c := range name {
-			if parent := name[:j]; c == '/' && !made[parent] {
-				made[parent] = true
+			parent := name[:j]
+			if c != '/' || seen[parent] {
+				continue
+			}
+			seen[parent] = true
+			stat, _, err := e2fs(ctx, dir, "debugfs", "-R", "stat /"+parent, device)
+			if err != nil {
+				return fmt.Errorf("write to /perm: %w", err)
+			}
+			// debugfs must not be asked to make what exists: it would leave a
+			// folder that no other leads to.
+			switch {
+			case bytes.Contains(stat, []byte("Type: directory")):
+			case bytes.Contains(stat, []byte("Type: ")):
+				return fmt.Errorf("write /perm/%s: /perm/%s is not a folder", name, parent)
+			default:
 				fmt.Fprintf(&script, "mkdir /%s\n", parent)
 			}
 		}
@@ -139,17 +162,12 @@ func WritePerm(img string, files map[string][]byte) error {
 		return fmt.Errorf("write to /perm: %w", err)
 	}
 
-	// e2fsck exits 1 when there was something to repair and it did.
-	var exit *exec.ExitError
-	if _, _, err := e2fs(ctx, dir, "e2fsck", "-p", device); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
-		return fmt.Errorf("check /perm: %w", err)
-	}
 	_, messages, err := e2fs(ctx, dir, "debugfs", "-w", "-f", "script", device)
 	if err != nil {
 		return fmt.Errorf("write to /perm: %w", err)
 	}
-	// debugfs reports a folder that exists and a file that does not like any
-	// other error, and exits 0 after all of them: only reading back tells.
+	// debugfs exits 0 after an error too, and it is one that a file to be replaced
+	// was not there: only reading back tells.
 	for _, name := range names {
 		got, _, err := e2fs(ctx, dir, "debugfs", "-R", "cat /"+name, device)
 		if err != nil {
