@@ -109,6 +109,10 @@ func distance(a, b string) int {
 	return above[len(b)]
 }
 
+// maxFindings is the number of findings that are told of one file. One that is
+// no configuration at all would otherwise answer with more lines than it has.
+const maxFindings = 100
+
 // findings collects Errors of one file by offset.
 type findings struct {
 	doc *document
@@ -130,12 +134,9 @@ func (f *findings) err() error {
 	if len(f.all) == 0 {
 		return nil
 	}
-	// A file that is not a configuration at all would otherwise answer with
-	// more lines than it has itself.
-	const most = 100
 	slices.SortStableFunc(f.all, func(a, b finding) int { return a.at - b.at })
-	if n := len(f.all); n > most {
-		f.all = append(f.all[:most:most], finding{f.all[most].at, fmt.Sprintf("from here on there are %d more findings: put these right first", n-most)})
+	if n := len(f.all); n > maxFindings {
+		f.all = append(f.all[:maxFindings:maxFindings], finding{f.all[maxFindings].at, fmt.Sprintf("from here on there are %d more findings: put these right first", n-maxFindings)})
 	}
 	errs := make(Errors, len(f.all))
 	for i, e := range f.all {

@@ -74,6 +74,22 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzDocument holds the tree against another decoder: what that takes, the
+// tree takes too, whatever the keys mean.
+func FuzzDocument(f *testing.F) {
+	seed(f)
+	for text := range structures {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var found findings
+		readDocument("f", data, &found)
+		if err := found.err(); err != nil && toml.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &map[string]any{}) == nil {
+			t.Errorf("refused, and it is TOML: %v", err)
+		}
+	})
+}
+
 // FuzzRoundTrip makes good configurations out of pieces, for a fuzzer that
 // begins from bytes seldom arrives at one, and checks their way through TOML.
 func FuzzRoundTrip(f *testing.F) {

@@ -76,6 +76,10 @@ func (p *parser) table(name string, v *value, fields []field, later []string) {
 			p.add(m.at, "%s", errNotHere(m.name))
 			continue
 		}
+		if len(p.all) > maxFindings {
+			p.add(m.at, "unknown key") // it is only counted, and a guess costs time
+			continue
+		}
 		p.add(m.at, "%s", unknown(name, m, fields, later))
 	}
 }
