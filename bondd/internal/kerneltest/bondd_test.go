@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ import (
 type daemon struct {
 	t      testing.TB
 	lan    *netlab.LAN
+	file   string                  // its configuration
+	pid    int                     // of the process
 	stop   func(unix.Signal) error // ends it and waits
 	log    *lockedBuffer
 	client http.Client
@@ -49,16 +52,36 @@ func (l *lockedBuffer) String() string {
 // start runs bondd with this configuration, and waits until it is applied.
 func start(t testing.TB, lan *netlab.LAN, toml string) *daemon {
 	t.Helper()
+	d := launch(t, lan, toml)
+	d.ready()
+	return d
+}
+
+// launch runs bondd with this configuration.
+func launch(t testing.TB, lan *netlab.LAN, toml string) *daemon {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "bondd.toml")
 	if err := os.WriteFile(file, []byte(toml), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, lan: lan, log: new(lockedBuffer)}
-	cmd := lan.Host.Command("bondd", "run", "--config", file)
+	return launchFile(t, lan, file)
+}
+
+// launchFile runs bondd with the configuration in a file.
+func launchFile(t testing.TB, lan *netlab.LAN, file string) *daemon {
+	t.Helper()
+	return run(t, lan, file, lan.Host.Command("bondd", "run", "--config", file))
+}
+
+// run starts the command, which is to behave like bondd.
+func run(t testing.TB, lan *netlab.LAN, file string, cmd *exec.Cmd) *daemon {
+	t.Helper()
+	d := &daemon{t: t, lan: lan, file: file, log: new(lockedBuffer)}
 	cmd.Stdout, cmd.Stderr = d.log, d.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	d.pid = cmd.Process.Pid // ip(8) becomes the program that it was told to run
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	ended := false
@@ -88,11 +111,67 @@ func start(t testing.TB, lan *netlab.LAN, toml string) *daemon {
 			return conn, err
 		},
 	}
-	netlab.Eventually(t, 10*time.Second, "bondd is ready", func() bool {
+	return d
+}
+
+// ready waits until the configuration is applied.
+func (d *daemon) ready() {
+	d.t.Helper()
+	d.eventually("bondd is ready", func() bool {
 		code, _ := d.get("/readyz")
 		return code == http.StatusOK
 	})
-	return d
+}
+
+// answering waits until bondd answers over HTTP.
+func (d *daemon) answering() {
+	d.t.Helper()
+	d.eventually("answer over HTTP", func() bool {
+		code, _ := d.get("/healthz")
+		return code != 0
+	})
+}
+
+// eventually waits for something that takes at most some seconds. It looks
+// every 10 ms: what it asks costs the guest's one processor more than one.
+func (d *daemon) eventually(what string, ok func() bool) {
+	d.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			_, body := d.get("/api/v1/status")
+			d.t.Fatalf("no %s within 10s; status: %s", what, body)
+		}
+	}
+}
+
+// healthy waits until every slave is in use or ready to be, in the eyes of
+// bondd and of the kernel.
+func (d *daemon) healthy() {
+	d.t.Helper()
+	d.eventually("healthy bond", func() bool {
+		for _, l := range links(d.lan) {
+			if l.LinkInfo.SlaveKind == "bond" && l.LinkInfo.SlaveData.MIIStatus != "UP" {
+				return false
+			}
+		}
+		b := d.status().Bonds
+		return len(b) == 1 && b[0].Up && !b[0].Degraded
+	})
+}
+
+// again starts bondd once more with the same configuration.
+func (d *daemon) again() *daemon {
+	d.t.Helper()
+	return launchFile(d.t, d.lan, d.file)
+}
+
+// agree checks that bondd and the kernel name this active slave.
+func (d *daemon) agree(want string) {
+	d.t.Helper()
+	d.eventually("active slave "+want+" in bondd and in the kernel", func() bool {
+		b := d.status().Bonds
+		return len(b) == 1 && b[0].ActiveSlave == want && activeSlave(d.lan) == want
+	})
 }
 
 // get reads a page of bondd's.
@@ -111,21 +190,65 @@ func (d *daemon) get(path string) (code int, body string) {
 
 // status is what the tests read of /api/v1/status.
 type status struct {
-	Bonds []struct {
-		Name        string   `json:"name"`
-		Mode        string   `json:"mode"`
-		Up          bool     `json:"up"`
-		MAC         string   `json:"mac"`
-		Addresses   []string `json:"addresses"`
-		ActiveSlave string   `json:"active_slave"`
-		Degraded    bool     `json:"degraded"`
-		Slaves      []struct {
-			Name    string `json:"name"`
-			Present bool   `json:"present"`
-			LinkUp  bool   `json:"link_up"`
-			State   string `json:"state"`
-		} `json:"slaves"`
-	} `json:"bonds"`
+	OK         bool         `json:"ok"`
+	FirstError string       `json:"first_error"`
+	Bonds      []bondStatus `json:"bonds"`
+	Config     struct {
+		Source string   `json:"source"`
+		Error  string   `json:"error"`
+		Drift  []string `json:"drift"`
+	} `json:"config"`
+	Hardware struct {
+		Verdict string `json:"verdict"`
+	} `json:"hardware"`
+	Events []struct {
+		Kind    string `json:"kind"`
+		Message string `json:"message"`
+	} `json:"events"`
+}
+
+type bondStatus struct {
+	Name        string        `json:"name"`
+	Mode        string        `json:"mode"`
+	Up          bool          `json:"up"`
+	MAC         string        `json:"mac"`
+	Addresses   []string      `json:"addresses"`
+	Gateways    []string      `json:"gateways"`
+	DHCP        string        `json:"dhcp"`
+	ActiveSlave string        `json:"active_slave"`
+	Degraded    bool          `json:"degraded"`
+	Problem     string        `json:"problem"`
+	Slaves      []slaveStatus `json:"slaves"`
+}
+
+type slaveStatus struct {
+	Name     string `json:"name"`
+	Present  bool   `json:"present"`
+	Enslaved bool   `json:"enslaved"`
+	LinkUp   bool   `json:"link_up"`
+	State    string `json:"state"`
+	MII      string `json:"mii_status"`
+	LeftOut  string `json:"left_out"`
+}
+
+// slave returns the slave of that name, or nil.
+func (b *bondStatus) slave(name string) *slaveStatus {
+	for i := range b.Slaves {
+		if b.Slaves[i].Name == name {
+			return &b.Slaves[i]
+		}
+	}
+	return nil
+}
+
+// bond0 is the status of the only bond.
+func (d *daemon) bond0() bondStatus {
+	d.t.Helper()
+	s := d.status()
+	if len(s.Bonds) != 1 || s.Bonds[0].Name != "bond0" {
+		d.t.Fatalf("status has the bonds %+v; want bond0", s.Bonds)
+	}
+	return s.Bonds[0]
 }
 
 func (d *daemon) status() status {
@@ -153,6 +276,7 @@ func (d *daemon) metric(series string) string {
 
 // An ipLink is what the tests read of ip -details -json link show.
 type ipLink struct {
+	Index     int      `json:"ifindex"`
 	Name      string   `json:"ifname"`
 	Flags     []string `json:"flags"`
 	MTU       int      `json:"mtu"`
@@ -160,8 +284,9 @@ type ipLink struct {
 	Master    string   `json:"master"`
 	OperState string   `json:"operstate"`
 	LinkInfo  struct {
-		Kind string `json:"info_kind"`
-		Data struct {
+		Kind      string `json:"info_kind"`
+		SlaveKind string `json:"info_slave_kind"`
+		Data      struct {
 			Mode            string `json:"mode"`
 			ActiveSlave     string `json:"active_slave"`
 			Primary         string `json:"primary"`
@@ -178,16 +303,19 @@ type ipLink struct {
 		} `json:"info_slave_data"`
 	} `json:"linkinfo"`
 	Stats struct {
-		TX struct {
+		RX, TX struct {
 			Packets int `json:"packets"`
-		} `json:"tx"`
+		}
 	} `json:"stats64"`
 }
 
 // links reads every link of the host from the kernel, by name.
-func links(lan *netlab.LAN) map[string]ipLink {
+func links(lan *netlab.LAN) map[string]ipLink { return linksOf(lan.Host) }
+
+// linksOf reads every link of a namespace from the kernel, by name.
+func linksOf(ns *netlab.Namespace) map[string]ipLink {
 	var list []ipLink
-	lan.Host.IPJSON(&list, "-details -statistics link show")
+	ns.IPJSON(&list, "-details -statistics link show")
 	m := make(map[string]ipLink, len(list))
 	for _, l := range list {
 		m[l.Name] = l
