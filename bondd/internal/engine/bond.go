@@ -34,11 +34,14 @@ type bond struct {
 	active int
 	last   string
 
-	// Since when a request of ours awaits the kernel's view to agree, why, and
-	// what the decision was made on: the same decision is not carried out twice.
-	pending    time.Time
-	pendingFor state.Reason
-	decidedOn  failover.Bond
+	// The last request of ours: when what led to it was seen, why, and how long
+	// it took from there. What the kernel changes soon after is its effect.
+	pending     time.Time
+	pendingFor  state.Reason
+	pendingTook time.Duration
+	// decidedOn is what the last decision was made on: the same one is not
+	// carried out twice before the kernel's view was read again.
+	decidedOn failover.Bond
 
 	lease *reconcile.Lease
 	dhcp  string // what the DHCP client is doing, in words
@@ -60,6 +63,10 @@ type member struct {
 	present bool
 	leftOut string // why it is not enslaved although it is there
 }
+
+// effect is how long after a request of bondd's a change in the kernel is
+// taken for its effect.
+const effect = time.Second
 
 func newBond(cfg config.Bond) *bond {
 	b := &bond{cfg: cfg, refused: make(map[string]string), failovers: make(map[state.Reason]uint64), duration: state.NewHistogram(failoverBuckets...)}
@@ -155,7 +162,7 @@ func (e *Engine) decide(b *bond, since time.Time) {
 
 // acted notes what a request of the engine's or the reflex's has done.
 func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Time, err error) {
-	b.pending, b.pendingFor = since, reason
+	b.pending, b.pendingFor, b.pendingTook = since, reason, done.Sub(since)
 	switch {
 	case err != nil:
 		// The kernel sees the bond otherwise than we do, most likely because it
@@ -164,10 +171,8 @@ func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Ti
 		b.pending = time.Time{}
 	case to != 0:
 		e.switched(b, to, reason, since, done)
-	case !b.activeBackup():
-		// The driver drops or takes slaves by itself: which, the next read tells.
-		e.logInspection(b, reason, since, done)
 	}
+	// After an inspection the next read tells what the driver made of it.
 	e.wake()
 }
 
@@ -192,18 +197,25 @@ func (e *Engine) switched(b *bond, to int, reason state.Reason, since, done time
 	}
 }
 
-// logInspection notes that the driver of a bond without an active slave was
-// told to look, because a slave was lost or has returned.
-func (e *Engine) logInspection(b *bond, reason state.Reason, since, done time.Time) {
-	v := e.view(b)
-	for i := range v.Slaves {
-		if s := &v.Slaves[i]; !s.LinkUp && s.MII == state.MIIUp {
-			b.failovers[reason]++
-			b.lastFailover = done
-			b.duration.Observe(done.Sub(since).Seconds())
-			e.note(state.Event{Time: done, Bond: b.cfg.Name, Slave: e.nameOf(s.Index), Kind: "failover",
-				Message: failoverMessage(e.nameOf(s.Index), "", reason, done.Sub(since))})
+// dropped notes the slaves of a bond without an active slave that the driver
+// has dropped since the read before: their share of the traffic has moved.
+func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
+	for i := range b.slaves {
+		name := b.slaves[i].name
+		o, n := before.Link(name), e.net.Link(name)
+		if o == nil || o.Slave == nil || o.Slave.MIIStatus != state.MIIUp || o.Master != b.index ||
+			n != nil && n.Slave != nil && n.Slave.MIIStatus == state.MIIUp {
+			continue
 		}
+		reason := state.ReasonKernel
+		if now.Sub(b.pending) < effect {
+			reason = b.pendingFor
+			b.duration.Observe(b.pendingTook.Seconds())
+		}
+		b.failovers[reason]++
+		b.lastFailover = now
+		e.note(state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
+			Message: failoverMessage(name, "", reason, b.pendingTook)})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bondd.internal/bondd/internal/address"
+	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
@@ -185,6 +186,9 @@ func (e *Engine) loop(ctx context.Context) error {
 		case <-soon.C:
 			e.refresh(ctx)
 		case <-tick.C:
+			for _, b := range e.bonds {
+				b.decidedOn = failover.Bond{} // what had no effect is tried again
+			}
 			e.refresh(ctx)
 		}
 	}

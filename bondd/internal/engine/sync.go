@@ -48,6 +48,7 @@ func (e *Engine) read(ctx context.Context) bool {
 	if interfacesChanged(e.net, n) {
 		e.probe()
 	}
+	before := e.net
 	e.net, e.lastRead = n, began
 	seen := make(map[int]*link, len(n.Links))
 	for i := range n.Links {
@@ -64,7 +65,7 @@ func (e *Engine) read(ctx context.Context) bool {
 	e.links = seen
 	e.judge()
 	for _, b := range e.bonds {
-		e.adopt(b, began)
+		e.adopt(b, before, began)
 		e.decide(b, began)
 	}
 	e.prepare()
@@ -80,7 +81,7 @@ func interfacesChanged(old, new *state.Network) bool {
 
 // adopt takes over what the kernel says of a bond: whatever was read is the
 // truth, and an active slave that bondd did not choose is the kernel's choice.
-func (e *Engine) adopt(b *bond, now time.Time) {
+func (e *Engine) adopt(b *bond, before *state.Network, now time.Time) {
 	b.index = 0
 	l := e.net.Link(b.cfg.Name)
 	if l == nil || l.Bond == nil {
@@ -88,6 +89,10 @@ func (e *Engine) adopt(b *bond, now time.Time) {
 		return
 	}
 	b.index = l.Index
+	if !b.activeBackup() {
+		e.dropped(b, before, now)
+		return
+	}
 	active := l.Bond.ActiveSlave
 	switch {
 	case active == 0:
@@ -97,7 +102,7 @@ func (e *Engine) adopt(b *bond, now time.Time) {
 		b.active, b.last = active, e.nameOf(active) // the first there is: no switch
 	default:
 		reason, since := state.ReasonKernel, now
-		if !b.pending.IsZero() && now.Sub(b.pending) < time.Second {
+		if !b.pending.IsZero() && now.Sub(b.pending) < effect {
 			reason, since = b.pendingFor, b.pending
 		} else if e.nameOf(active) == b.primary && e.links[b.active].linkUp() {
 			reason = state.ReasonPrimary
