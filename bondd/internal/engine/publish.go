@@ -240,6 +240,8 @@ func linkWords(s *state.Slave) string {
 func failoverMessage(from, to string, reason state.Reason, took time.Duration) string {
 	took = took.Round(10 * time.Microsecond)
 	switch {
+	case to == "" && reason == state.ReasonKernel:
+		return fmt.Sprintf("the kernel took %s out of the bond", from)
 	case to == "":
 		return fmt.Sprintf("%s lost its link and is out of the bond after %s", from, took)
 	case reason == state.ReasonPrimary:
