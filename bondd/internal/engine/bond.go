@@ -170,6 +170,7 @@ func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Ti
 		e.log.Warn("failover: the kernel refused", "bond", b.cfg.Name, "to", e.nameOf(to), "err", err)
 		b.pending = time.Time{}
 	case to != 0:
+		b.pending = time.Time{} // it is done: what the driver does next is its own
 		e.switched(b, to, reason, since, done)
 	}
 	// After an inspection the next read tells what the driver made of it.

@@ -277,9 +277,11 @@ func (e *Engine) onLease(ctx context.Context, u address.Update) {
 		if b.cfg.Name != u.Bond {
 			continue
 		}
-		old := b.lease
 		b.dhcp, b.lease = u.Status, u.Lease
-		if old != nil && u.Lease != nil && old.Prefix == u.Lease.Prefix {
+		// An address that is there, be it from an earlier run of bondd, lives on.
+		if u.Lease != nil && slices.ContainsFunc(e.net.Addresses, func(a state.Address) bool {
+			return a.Index == b.index && a.Prefix == u.Lease.Prefix && !a.Permanent
+		}) {
 			if err := e.deps.Kernel.Do(ctx, reconcile.Renew(u.Bond, u.Lease, time.Now())); err != nil {
 				e.log.Error("dhcp: the renewed lifetime was not written", "err", err)
 			}

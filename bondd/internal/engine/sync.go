@@ -155,11 +155,11 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 			continue
 		}
 		applied = false
-		wrote = true
-		if errs := e.execute(ctx, b, ops); len(errs) > 0 {
+		errs := e.execute(ctx, b, ops)
+		if len(errs) > 0 {
 			e.refuse(b, errs, time.Now())
-			wrote = len(errs) < len(ops)
 		}
+		wrote = wrote || len(errs) < len(ops)
 	}
 	e.applied = e.applied || applied
 	if wrote && e.deps.AddressesChanged != nil {

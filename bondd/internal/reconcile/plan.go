@@ -294,12 +294,13 @@ func matches(have state.Address, want state.AddAddress) bool {
 	return have.Prefix == want.Prefix && have.Broadcast == want.Broadcast && have.Permanent == (want.Lifetime == 0)
 }
 
+// sameRoute does not ask who made a route: one that is right is left as it is.
 func sameRoute(have state.Route, want state.AddRoute) bool {
 	metric := want.Metric
 	if metric == 0 && want.Dst.Addr().Is6() {
 		metric = 1024 // IP6_RT_PRIO_USER: the kernel's own default
 	}
-	return have.Dst == want.Dst && have.Gateway == want.Gateway && have.Metric == metric && have.Protocol == want.Protocol
+	return have.Dst == want.Dst && have.Gateway == want.Gateway && have.Metric == metric
 }
 
 func (p *planner) wantAddresses() []state.AddAddress {
