@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"os"
 	"testing"
 
 	"bondd.internal/image/guest"
@@ -8,6 +9,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(watchVar) != "" {
+		os.Exit(runEngine())
+	}
 	guest.Main(m, guest.Config{
 		Programs: append(netlab.Programs(), "teamd", "teamdctl"),
 		Packages: map[string]string{"/bin/bondd": "bondd.internal/bondd"},

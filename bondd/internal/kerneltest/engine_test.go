@@ -1,0 +1,124 @@
+package kerneltest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"bondd.internal/bondd/internal/engine"
+	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/metrics"
+	"bondd.internal/bondd/internal/web"
+	"bondd.internal/config"
+	"bondd.internal/hwprobe"
+	"bondd.internal/image/guest/netlab"
+)
+
+// watchVar makes the test binary an engine with a part of bondd's watches: its
+// value lists "events" and "poll". fileVar names its configuration. A process
+// of its own is what it takes to have all of it in the host's namespace.
+const (
+	watchVar = "KERNELTEST_WATCH"
+	fileVar  = "KERNELTEST_CONFIG"
+)
+
+// pollEvery is how often such an engine polls, whatever miimon is.
+const pollEvery = 50 * time.Millisecond
+
+// startEngine runs an engine with these watches, and waits until its
+// configuration is applied. It also tells how often it wrote to the kernel.
+func startEngine(t testing.TB, lan *netlab.LAN, watch, toml string) *daemon {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "bondd.toml")
+	if err := os.WriteFile(file, []byte(toml), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := lan.Host.Command(self)
+	cmd.Env = append(os.Environ(), watchVar+"="+watch, fileVar+"="+file)
+	d := run(t, lan, file, cmd)
+	d.ready()
+	return d
+}
+
+// writes is the number of requests that such an engine sent to write to the
+// kernel, refused ones included.
+func (d *daemon) writes() int {
+	d.t.Helper()
+	_, body := d.get("/writes")
+	n, err := strconv.Atoi(body)
+	if err != nil {
+		d.t.Fatalf("ask for the number of writes: %v", err)
+	}
+	return n
+}
+
+// runEngine is that process.
+func runEngine() int {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	if err := serveEngine(ctx, log); err != nil {
+		log.Error("the engine ends", "err", err)
+		return 1
+	}
+	return 0
+}
+
+func serveEngine(ctx context.Context, log *slog.Logger) error {
+	cfg, err := config.Load(os.Getenv(fileVar))
+	if err != nil {
+		return err
+	}
+	client := new(kernel.Client)
+	defer client.Close()
+	reflex, err := kernel.NewSwitcher()
+	if err != nil {
+		return err
+	}
+	defer reflex.Close()
+	switcher, err := kernel.NewSwitcher()
+	if err != nil {
+		return err
+	}
+	defer switcher.Close()
+	deps := engine.Deps{
+		Kernel: client, Reflex: reflex, Switcher: switcher,
+		PollEvery: pollEvery,
+		Inventory: func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
+		Log:       log,
+	}
+	if strings.Contains(os.Getenv(watchVar), "events") {
+		deps.Listen = func() (engine.Listener, error) { return kernel.Listen() }
+	}
+	if strings.Contains(os.Getenv(watchVar), "poll") {
+		poller := new(kernel.Poller)
+		defer poller.Close()
+		deps.Poller = poller
+	}
+	e := engine.New(cfg, engine.Source{Name: "a test"}, deps)
+
+	mux := http.NewServeMux()
+	mux.Handle("/", web.Handler(e, metrics.Handler(e.Snapshot, log), log))
+	mux.HandleFunc("/writes", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, client.Writes()+reflex.Writes()+switcher.Writes())
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.Run(ctx) })
+	g.Go(func() error { return web.Serve(ctx, cfg.HTTP.Listen, "", mux, log) })
+	return g.Wait()
+}
