@@ -1,0 +1,154 @@
+package metrics_test
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"bondd.internal/bondd/internal/metrics"
+	"bondd.internal/bondd/internal/state"
+	"bondd.internal/bondd/internal/web/fixture"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// bits is the one complaint about a name: the speed of a link is known to
+// everyone in bits per second.
+const bits = `use base unit "bytes" instead of "bits"`
+
+func collector(s *state.Snapshot) prometheus.Collector {
+	return metrics.NewCollector(func() *state.Snapshot { return s })
+}
+
+// scrape returns what bondd itself says of a snapshot, without the runtime's metrics.
+func scrape(t *testing.T, s *state.Snapshot) string {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector(s))
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).
+		ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("scrape: %d %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func TestScrape(t *testing.T) {
+	for name, s := range map[string]*state.Snapshot{
+		"healthy": fixture.Healthy(),
+		"missing": fixture.Missing(),
+		"no-nic":  fixture.NoNIC(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, golden := scrape(t, s), "testdata/"+name+".metrics"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("other metrics than %s; run with -update if that is meant (-want +got):\n%s", golden, diff)
+			}
+		})
+	}
+}
+
+// Every shape must pass the registry's checks: no series twice, each as described.
+func TestEveryShapeIsConsistent(t *testing.T) {
+	for _, shape := range fixture.Shapes() {
+		t.Run(shape.Name, func(t *testing.T) {
+			problems, err := testutil.CollectAndLint(collector(shape.Snapshot))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range problems {
+				if p.Metric == "bondd_slave_speed_bits_per_second" && p.Text == bits {
+					continue
+				}
+				t.Errorf("%s: %s", p.Metric, p.Text)
+			}
+			scrape(t, shape.Snapshot)
+		})
+	}
+}
+
+func TestUnknownSpeedHasNoSeries(t *testing.T) {
+	if got := scrape(t, fixture.Degraded()); strings.Contains(got, `bondd_slave_speed_bits_per_second{bond="bond0",slave="eth1"}`) {
+		t.Errorf("a slave without a link has a speed:\n%s", got)
+	}
+}
+
+func TestHelpIsASentence(t *testing.T) {
+	sentence := regexp.MustCompile(`^# HELP bondd_\w+ [A-Z].*\.$`)
+	for line := range strings.Lines(scrape(t, fixture.Healthy())) {
+		if strings.HasPrefix(line, "# HELP") && !sentence.MatchString(strings.TrimSpace(line)) {
+			t.Errorf("not a sentence: %s", line)
+		}
+	}
+}
+
+func TestHandlerFormats(t *testing.T) {
+	snapshot := fixture.Healthy()
+	server := httptest.NewServer(metrics.Handler(func() *state.Snapshot { return snapshot }, slog.New(slog.DiscardHandler)))
+	defer server.Close()
+	for accept, want := range map[string][]string{
+		"": {"text/plain", "bondd_bond_up{bond=\"bond0\"} 1\n", "go_goroutines", "process_start_time_seconds"},
+		"application/openmetrics-text;version=1.0.0": {"application/openmetrics-text", "bondd_bond_up{bond=\"bond0\"} 1.0\n", "# EOF\n"},
+	} {
+		request, err := http.NewRequest(http.MethodGet, server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Accept", accept)
+		answer, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := answer.Header.Get("Content-Type"); !strings.HasPrefix(got, want[0]) {
+			t.Errorf("Accept %q: type %q, want %q", accept, got, want[0])
+		}
+		for _, text := range want[1:] {
+			if !bytes.Contains(body, []byte(text)) {
+				t.Errorf("Accept %q: no %q in\n%s", accept, text, body)
+			}
+		}
+	}
+}
+
+func TestPromtool(t *testing.T) {
+	fixture.Needs(t, "prometheus")
+	check := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
+	check.Stdin = strings.NewReader(scrape(t, fixture.Healthy()))
+	out, err := check.CombinedOutput()
+	if err != nil && check.ProcessState == nil {
+		t.Fatalf("run promtool, which Debian has in its package prometheus: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if line = strings.TrimSpace(line); line != "bondd_slave_speed_bits_per_second "+bits {
+			t.Errorf("promtool: %s", line)
+		}
+	}
+}
