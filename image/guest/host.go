@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bondd.internal/image/guest/initramfs"
 )
 
 const (
@@ -116,12 +118,12 @@ func outputFolder(root, cwd string) string {
 
 // pack writes the guest's initramfs.
 func pack(ctx context.Context, cfg Config, cwd, tmp, file string, args []string) error {
-	var r initramfs
+	var root initramfs.Archive
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if err := r.addProgram(ctx, "/init", self); err != nil {
+	if err := root.AddProgram(ctx, "/init", self); err != nil {
 		return err
 	}
 	for _, name := range cfg.Programs {
@@ -129,7 +131,7 @@ func pack(ctx context.Context, cfg Config, cwd, tmp, file string, args []string)
 		if err != nil {
 			return fmt.Errorf("find a program that the tests need: %w; `make deps` installs what is missing", err)
 		}
-		if err := r.addProgram(ctx, path.Join("/bin", filepath.Base(name)), source); err != nil {
+		if err := root.AddProgram(ctx, path.Join("/bin", filepath.Base(name)), source); err != nil {
 			return err
 		}
 	}
@@ -138,30 +140,30 @@ func pack(ctx context.Context, cfg Config, cwd, tmp, file string, args []string)
 		if err := buildPackage(ctx, cfg.Packages[name], binary); err != nil {
 			return err
 		}
-		if err := r.addFile(name, binary); err != nil {
+		if err := root.AddFile(name, binary); err != nil {
 			return err
 		}
 	}
 	for name, source := range cfg.Files {
-		if err := r.addFile(name, absolute(cwd, source)); err != nil {
+		if err := root.AddFile(name, absolute(cwd, source)); err != nil {
 			return err
 		}
 	}
 	testdata := filepath.Join(cwd, "testdata")
 	if _, err := os.Stat(testdata); err == nil {
-		if err := r.addTree(path.Join(workDir, "testdata"), testdata); err != nil {
+		if err := root.AddTree(path.Join(workDir, "testdata"), testdata); err != nil {
 			return err
 		}
 	}
 	// Makes workDir exist, testdata or not.
-	r.addData(path.Join(workDir, ".keep"), nil)
+	root.AddData(path.Join(workDir, ".keep"), nil)
 
 	data, err := json.Marshal(job{Args: args, Env: guestEnv(cfg), Dir: workDir})
 	if err != nil {
 		return err
 	}
-	r.addData(jobFile, data)
-	return r.write(file)
+	root.AddData(jobFile, data)
+	return root.Write(file)
 }
 
 // buildPackage builds a Go package's binary, static and without the state of

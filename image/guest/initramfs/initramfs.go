@@ -1,4 +1,4 @@
-package guest
+package initramfs
 
 import (
 	"bufio"
@@ -18,10 +18,10 @@ import (
 	"github.com/cavaliergopher/cpio"
 )
 
-// An initramfs is the content of the guest's root file system, by absolute
+// An Archive is the content of a root file system, by absolute
 // path. Written out, the same content gives the same bytes: no times, owners
 // or host paths are in it.
-type initramfs struct {
+type Archive struct {
 	entries map[string]entry
 }
 
@@ -32,13 +32,13 @@ type entry struct {
 	mode   fs.FileMode // permissions only
 }
 
-// addData puts a file with the given content in.
-func (r *initramfs) addData(name string, data []byte) {
-	r.add(name, entry{data: data, mode: 0o644})
+// AddData puts a file with the given content in.
+func (a *Archive) AddData(name string, data []byte) {
+	a.add(name, entry{data: data, mode: 0o644})
 }
 
-// addFile puts a file of the host in; a symbolic link is followed.
-func (r *initramfs) addFile(name, source string) error {
+// AddFile puts a file of the host in; a symbolic link is followed.
+func (a *Archive) AddFile(name, source string) error {
 	info, err := os.Stat(source)
 	if err != nil {
 		return err
@@ -46,12 +46,12 @@ func (r *initramfs) addFile(name, source string) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", source)
 	}
-	r.add(name, entry{source: source, mode: info.Mode().Perm() | 0o444})
+	a.add(name, entry{source: source, mode: info.Mode().Perm() | 0o444})
 	return nil
 }
 
-// addTree puts a folder of the host in with all that is below it.
-func (r *initramfs) addTree(name, source string) error {
+// AddTree puts a folder of the host in with all that is below it.
+func (a *Archive) AddTree(name, source string) error {
 	return filepath.WalkDir(source, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -60,14 +60,14 @@ func (r *initramfs) addTree(name, source string) error {
 		if err != nil {
 			return err
 		}
-		return r.addFile(path.Join(name, filepath.ToSlash(rel)), p)
+		return a.AddFile(path.Join(name, filepath.ToSlash(rel)), p)
 	})
 }
 
-// addProgram puts a program of the host in, and the shared libraries and the
+// AddProgram puts a program of the host in, and the shared libraries and the
 // loader it needs at the paths where the loader looks for them.
-func (r *initramfs) addProgram(ctx context.Context, name, source string) error {
-	if err := r.addFile(name, source); err != nil {
+func (a *Archive) AddProgram(ctx context.Context, name, source string) error {
+	if err := a.AddFile(name, source); err != nil {
 		return err
 	}
 	libs, err := sharedLibraries(ctx, source)
@@ -75,18 +75,18 @@ func (r *initramfs) addProgram(ctx context.Context, name, source string) error {
 		return err
 	}
 	for _, lib := range libs {
-		if err := r.addFile(lib, lib); err != nil {
+		if err := a.AddFile(lib, lib); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *initramfs) add(name string, e entry) {
-	if r.entries == nil {
-		r.entries = make(map[string]entry)
+func (a *Archive) add(name string, e entry) {
+	if a.entries == nil {
+		a.entries = make(map[string]entry)
 	}
-	r.entries[path.Join("/", name)] = e
+	a.entries[path.Join("/", name)] = e
 }
 
 // sharedLibraries returns the absolute paths of the loader and the libraries
@@ -118,9 +118,9 @@ func sharedLibraries(ctx context.Context, program string) ([]string, error) {
 	return libs, nil
 }
 
-// write writes the archive in the kernel's "newc" format, uncompressed: the
+// Write writes the archive to a file in the kernel's "newc" format, uncompressed: the
 // guest would spend more time on unpacking than the host on copying.
-func (r *initramfs) write(file string) (err error) {
+func (a *Archive) Write(file string) (err error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -130,8 +130,8 @@ func (r *initramfs) write(file string) (err error) {
 	w := cpio.NewWriter(buffered)
 
 	dirs := make(map[string]bool)
-	names := make([]string, 0, len(r.entries))
-	for name := range r.entries {
+	names := make([]string, 0, len(a.entries))
+	for name := range a.entries {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -139,7 +139,7 @@ func (r *initramfs) write(file string) (err error) {
 		if err := writeParents(w, dirs, name); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
-		if err := r.entries[name].write(w, strings.TrimPrefix(name, "/")); err != nil {
+		if err := a.entries[name].write(w, strings.TrimPrefix(name, "/")); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
