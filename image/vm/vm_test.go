@@ -57,7 +57,7 @@ func start(t *testing.T, cfg vm.Config, model string) *vm.VM {
 		t.Fatal(err)
 	}
 	cfg.Kernel = "../kernel/vmlinuz"
-	cfg.Append = "console=ttyS0 quiet panic=-1 bonding.max_bonds=0"
+	cfg.Append = "console=ttyS0 quiet bonding.max_bonds=0"
 	cfg.NICs = []vm.NIC{{Model: model}, {Model: model}}
 
 	v, err := vm.Start(t.Context(), cfg)

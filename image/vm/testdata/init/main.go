@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,17 +18,17 @@ import (
 )
 
 func main() {
-	err := run()
-	fmt.Println("init:", err)
-	select {}
+	fmt.Println("init:", run())
+	os.Exit(1)
 }
 
 func run() error {
-	for _, m := range []struct{ fstype, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}} {
+	for _, m := range []struct{ fstype, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
 		}
-		if err := unix.Mount(m.fstype, m.dir, m.fstype, 0, ""); err != nil {
+		// The kernel may have mounted /dev.
+		if err := unix.Mount(m.fstype, m.dir, m.fstype, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("mount %s: %w", m.dir, err)
 		}
 	}
