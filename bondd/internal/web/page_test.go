@@ -1,0 +1,344 @@
+package web_test
+
+import (
+	"io/fs"
+	"math"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"bondd.internal/bondd/internal/web/fixture"
+)
+
+// What a slow link and a small machine can bear.
+const (
+	maxPage   = 50_000 // bytes
+	maxScript = 15_000
+	maxAssets = 40_000
+)
+
+func parse(t *testing.T, page string) *html.Node {
+	t.Helper()
+	document, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return document
+}
+
+// elements calls f for each element beneath n.
+func elements(n *html.Node, f func(*html.Node)) {
+	for d := range n.Descendants() {
+		if d.Type == html.ElementNode {
+			f(d)
+		}
+	}
+}
+
+func attribute(n *html.Node, name string) (string, bool) {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val, true
+		}
+	}
+	return "", false
+}
+
+// attributes returns the values of an attribute of all elements of that name.
+func attributes(n *html.Node, element, name string) (values []string) {
+	elements(n, func(e *html.Node) {
+		if v, ok := attribute(e, name); ok && e.Data == element {
+			values = append(values, v)
+		}
+	})
+	return values
+}
+
+// byID returns the text of the element with that id, and whether there is one.
+func byID(n *html.Node, id string) (content string, found bool) {
+	elements(n, func(e *html.Node) {
+		if v, _ := attribute(e, "id"); v == id {
+			content, found = text(e), true
+		}
+	})
+	return content, found
+}
+
+// text is what a person reads in n.
+func text(n *html.Node) string {
+	var b strings.Builder
+	for d := range n.Descendants() {
+		if d.Type == html.TextNode {
+			b.WriteString(d.Data + " ")
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// eachPage renders every shape.
+func eachPage(t *testing.T, f func(t *testing.T, name, page string)) {
+	for _, shape := range fixture.Shapes() {
+		t.Run(shape.Name, func(t *testing.T) {
+			_, server := start(t, shape.Snapshot)
+			got := do(t, server, http.MethodGet, "/")
+			if got.code != http.StatusOK {
+				t.Fatalf("status %d: %s", got.code, got.body)
+			}
+			f(t, shape.Name, got.body)
+		})
+	}
+}
+
+// Browsers forgive what the author did not mean, each in its own way.
+func TestHTMLIsWellFormed(t *testing.T) {
+	void := []string{"meta", "link", "br", "input", "img", "hr", "wbr"}
+	eachPage(t, func(t *testing.T, _, page string) {
+		var open []string
+		tokens := html.NewTokenizer(strings.NewReader(page))
+		for {
+			kind := tokens.Next()
+			if kind == html.ErrorToken {
+				break
+			}
+			token := tokens.Token()
+			switch {
+			case kind == html.StartTagToken && !slices.Contains(void, token.Data):
+				open = append(open, token.Data)
+			case kind == html.EndTagToken:
+				if len(open) == 0 || open[len(open)-1] != token.Data {
+					t.Fatalf("</%s> closes none of %v", token.Data, open)
+				}
+				open = open[:len(open)-1]
+			}
+		}
+		if len(open) > 0 {
+			t.Errorf("not closed: %v", open)
+		}
+
+		document := parse(t, page)
+		ids := make(map[string]bool)
+		elements(document, func(e *html.Node) {
+			if id, ok := attribute(e, "id"); ok {
+				if ids[id] {
+					t.Errorf("id %q is there twice", id)
+				}
+				ids[id] = true
+			}
+			seen := make(map[string]bool)
+			for _, a := range e.Attr {
+				if seen[a.Key] {
+					t.Errorf("<%s> has %s twice", e.Data, a.Key)
+				}
+				seen[a.Key] = true
+			}
+		})
+		elements(document, func(e *html.Node) {
+			if id, ok := attribute(e, "aria-labelledby"); ok && !ids[id] {
+				t.Errorf("<%s> is labelled by %q, which is not there", e.Data, id)
+			}
+		})
+	})
+}
+
+func TestPageNeedsNothingElse(t *testing.T) {
+	eachPage(t, func(t *testing.T, _, page string) {
+		if len(page) > maxPage {
+			t.Errorf("the page has %d bytes, more than %d", len(page), maxPage)
+		}
+		elements(parse(t, page), func(e *html.Node) {
+			_, external := attribute(e, "src")
+			if e.Data == "style" || e.Data == "script" && !external {
+				t.Errorf("<%s> inline: the content security policy blocks it", e.Data)
+			}
+			for _, a := range e.Attr {
+				switch {
+				case a.Key == "style" || strings.HasPrefix(a.Key, "on"):
+					t.Errorf("<%s %s>: the content security policy blocks it", e.Data, a.Key)
+				case a.Key == "src" || a.Key == "href":
+					if !strings.HasPrefix(a.Val, "/") || strings.HasPrefix(a.Val, "//") {
+						t.Errorf("<%s %s=%q> leads elsewhere", e.Data, a.Key, a.Val)
+					}
+				}
+			}
+		})
+	})
+}
+
+func TestAssets(t *testing.T) {
+	total := 0
+	assets := os.DirFS("assets")
+	names, err := fs.Glob(assets, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := regexp.MustCompile(`https?://[^\s"']+|@import|url\(`)
+	for _, name := range names {
+		content, err := fs.ReadFile(assets, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += len(content)
+		if strings.HasSuffix(name, ".js") && len(content) > maxScript {
+			t.Errorf("%s has %d bytes, more than %d", name, len(content), maxScript)
+		}
+		for _, found := range elsewhere.FindAllString(string(content), -1) {
+			if found != "http://www.w3.org/2000/svg" { // a name, not an address
+				t.Errorf("%s leads elsewhere: %s", name, found)
+			}
+		}
+	}
+	if total > maxAssets {
+		t.Errorf("the assets have %d bytes, more than %d", total, maxAssets)
+	}
+}
+
+func TestPageSaysWhatIs(t *testing.T) {
+	want := map[string][]string{
+		"healthy":       {"eth0 carries traffic 1 Gbit/s, full duplex", "eth1 ready", "RX bytes 21.8 GB", "traffic moved from eth0 to eth1 in 1.21 ms: eth0 lost its link", "5 min ago", "Failovers 2 (1 link, 1 primary)", "took 1.21 ms", "option ROM", "up 3 days", "52:54:00:12:34:a1"},
+		"degraded":      {"bond0 is degraded: eth1 has no link", "Traffic on eth0.", "eth1 no link"},
+		"down":          {"bond0 is down: eth0 and eth1 have no link", "no slave is left"},
+		"missing":       {"mac:52:54:00:12:34:a7 missing", "put the card in", "Hardware warn"},
+		"left-out":      {"eth1 is left out: its chipset 10ec:8139", "Hardware fail", "eth1 left out"},
+		"broken-config": {"The configuration file has an error", `/perm/bondd/bondd.toml:5:10: miimon = 100 has no unit: write "100ms"`, "Running instead: built-in default", "bond0: miimon is 200, should be 100"},
+		"no-nic":        {"No bond: there is no Ethernet card to bond", "Hardware fail"},
+		"starting":      {"No bond yet: bondd is starting", "Nothing yet.", "Not looked at yet.", "not applied yet"},
+		"broadcast":     {"every frame leaves on eth0 and eth1"},
+		"round-robin":   {"traffic shared by eth0 and eth1"},
+		"single":        {"2001:db8:1234:5678:5054:ff:fe12:34a0/64", "No failover since bondd started."},
+		"many":          {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "52 older"},
+		"several":       {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link"},
+	}
+	eachPage(t, func(t *testing.T, name, page string) {
+		content := text(parse(t, page))
+		for _, w := range want[name] {
+			if !strings.Contains(content, w) {
+				t.Errorf("the page does not say %q:\n%s", w, content)
+			}
+		}
+	})
+}
+
+// Tests of the whole appliance find what they look for by these.
+func TestPageMarks(t *testing.T) {
+	slaves := map[string]map[string]string{
+		"healthy":     {"eth0": "active", "eth1": "backup"},
+		"degraded":    {"eth0": "active", "eth1": "down"},
+		"down":        {"eth0": "down", "eth1": "down"},
+		"missing":     {"eth0": "active", "mac:52:54:00:12:34:a7": "missing"},
+		"left-out":    {"eth0": "active", "eth1": "down"},
+		"round-robin": {"eth0": "active", "eth1": "active"},
+	}
+	health := map[string]string{"degraded": "degraded", "missing": "degraded", "left-out": "degraded", "many": "degraded", "down": "down", "several": "down", "no-nic": "down", "starting": "down"}
+	eachPage(t, func(t *testing.T, name, page string) {
+		document := parse(t, page)
+		if headline, ok := byID(document, "headline"); !ok || headline == "" {
+			t.Error("there is no headline")
+		}
+		wantHealth := "healthy"
+		if h, ok := health[name]; ok {
+			wantHealth = h
+		}
+		if got := attributes(document, "html", "data-health"); !slices.Equal(got, []string{wantHealth}) {
+			t.Errorf("health %v, want %s", got, wantHealth)
+		}
+		if icon := attributes(document, "link", "href")[0]; !strings.HasPrefix(icon, "/assets/"+wantHealth+".svg") {
+			t.Errorf("icon %s of a %s bond", icon, wantHealth)
+		}
+		got := make(map[string]string)
+		elements(document, func(e *html.Node) {
+			if slave, ok := attribute(e, "data-slave"); ok {
+				got[slave], _ = attribute(e, "data-state")
+			}
+		})
+		for slave, state := range slaves[name] {
+			if got[slave] != state {
+				t.Errorf("%s is %q, want %q", slave, got[slave], state)
+			}
+		}
+		if _, ok := byID(document, "config-error"); ok != (name == "broken-config") {
+			t.Errorf("configuration error shown: %t", ok)
+		}
+	})
+}
+
+func TestPageEscapes(t *testing.T) {
+	s := fixture.Degraded()
+	const attack = `<script>alert(1)</script>"'`
+	s.Bonds[0].Problem, s.Bonds[0].Slaves[1].Name, s.Events[0].Message, s.Config.TOML, s.Config.Error = attack, attack, attack, attack, attack
+	_, server := start(t, s)
+	if got := attributes(parse(t, do(t, server, http.MethodGet, "/").body), "script", "src"); len(got) != 1 {
+		t.Errorf("%d scripts, want the page's own", len(got))
+	}
+	if page := do(t, server, http.MethodGet, "/").body; strings.Contains(page, "<script>") {
+		t.Error("a name became a script")
+	}
+}
+
+// Colours are legible in the light and in the dark: WCAG 2.1 level AA asks for 4.5 to 1.
+func TestContrast(t *testing.T) {
+	css, err := os.ReadFile("assets/bondd.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	light, dark, ok := strings.Cut(string(css), "@media (prefers-color-scheme: dark)")
+	if !ok {
+		t.Fatal("there are no colours for the dark")
+	}
+	dark, _, _ = strings.Cut(dark, "[data-health")
+	colours := palette(light)
+	check := func(scheme string) {
+		for _, pair := range []string{
+			"text page", "text card", "muted page", "muted card", "link page", "link card",
+			"good card", "warn card", "bad card", "bad page", "warn page",
+			"good good-tint", "warn warn-tint", "bad bad-tint",
+			"text good-tint", "text warn-tint", "text bad-tint", "muted good-tint", "muted warn-tint", "muted bad-tint",
+		} {
+			front, back, _ := strings.Cut(pair, " ")
+			if got := contrast(t, colours[front], colours[back]); got < 4.5 {
+				t.Errorf("%s: %s on %s has a contrast of %.2f", scheme, front, back, got)
+			}
+		}
+	}
+	check("light")
+	for name, colour := range palette(dark) {
+		colours[name] = colour
+	}
+	check("dark")
+}
+
+func palette(css string) map[string]string {
+	colours := make(map[string]string)
+	for _, m := range regexp.MustCompile(`--([\w-]+): #([0-9a-f]{6});`).FindAllStringSubmatch(css, -1) {
+		colours[m[1]] = m[2]
+	}
+	return colours
+}
+
+func contrast(t *testing.T, a, b string) float64 {
+	t.Helper()
+	x, y := luminance(t, a), luminance(t, b)
+	return (max(x, y) + 0.05) / (min(x, y) + 0.05)
+}
+
+// luminance is the relative luminance of WCAG 2.1.
+func luminance(t *testing.T, colour string) float64 {
+	t.Helper()
+	rgb, err := strconv.ParseUint(colour, 16, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	linear := func(shift int) float64 {
+		c := float64(rgb>>shift&0xff) / 255
+		if c <= 0.04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+0.055)/1.055, 2.4)
+	}
+	return 0.2126*linear(16) + 0.7152*linear(8) + 0.0722*linear(0)
+}
