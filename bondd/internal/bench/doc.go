@@ -4,8 +4,12 @@
 // same stream of packets.
 //
 // The machine's clock counts instructions, so the figures are those of the
-// programs and not of the machine they were measured on: the same binaries give
-// the same table everywhere. What they leave out is the hardware: how long a
+// programs and not of the machine they were measured on, however busy it is. A run
+// repeats the one before packet by packet for a while; in the long run the
+// emulator's threads let some microseconds slip, and from there on the monitors'
+// timers fall differently between the pulls. So the figures of the kernel's
+// monitor, which are spread evenly over its interval, differ between runs as
+// samples do; those of teamd and bondd hardly. What they leave out is the hardware: how long a
 // card takes to notice that its cable is gone, and other processors that could
 // work at the same time.
 //

@@ -25,6 +25,11 @@ const (
 	// shortRun is the number of failovers of each contender unless
 	// BONDD_BENCH_N says otherwise.
 	shortRun = 10
+	// tolerated is how late the sender may be for a packet. Rarely the Go
+	// runtime holds it up for most of a second, and the processor with it: its
+	// thread has real-time priority and yields in a loop to one that has none.
+	// What is measured then is not the contender.
+	tolerated = 5 * time.Millisecond
 )
 
 // TestFailover pulls the cable of the card that carries the traffic, again and
@@ -42,8 +47,8 @@ func TestFailover(t *testing.T) {
 			report.Rows = append(report.Rows, newRow(c.name, measure(t, c, n)))
 		})
 	}
-	if t.Failed() {
-		return
+	if t.Failed() || len(report.Rows) < len(contenders()) {
+		return // it broke, or -run asked for some contenders only
 	}
 	report.compare()
 	write(t, "bench.md", []byte(report.Markdown()))
@@ -81,23 +86,29 @@ func measure(t *testing.T, c contender, n int) []failover {
 	// contender, the same at every run.
 	random := rand.New(rand.NewPCG(1, uint64(n)))
 	phases := random.Perm(n)
-	failovers := make([]failover, n)
-	for i := range failovers {
+	var failovers []failover
+	last, void := "", 0
+	for len(failovers) < n {
 		var active string
 		netlab.Eventually(t, 10*time.Second, "healthy "+j.device, func() bool {
 			var healthy bool
 			active, healthy = j.view()
 			return healthy
 		})
+		if active == last {
+			t.Fatalf("failover %d: the traffic is back on %s", len(failovers), active)
+		}
 		pulled := lan.Cables[0]
 		if pulled.NearName != active {
 			pulled = lan.Cables[1]
 		}
-		if i > 0 && failovers[i-1].Pulled == active {
-			t.Fatalf("failover %d: the traffic is back on %s", i, active)
+		last = active
+		phase := (time.Duration(phases[len(failovers)])*period + time.Duration(random.Int64N(int64(period)))) / time.Duration(n)
+		if f, ok := failOver(t, lan, j, pulled, phase); ok {
+			failovers = append(failovers, f)
+		} else if void++; void > 1+n/10 {
+			t.Fatalf("the sender was late for packets in %d of %d failovers", void, void+len(failovers))
 		}
-		phase := (time.Duration(phases[i])*period + time.Duration(random.Int64N(int64(period)))) / time.Duration(n)
-		failovers[i] = failOver(t, lan, j, pulled, phase)
 		pulled.Plug()
 		// Long enough for every monitor; asking in a loop would cost more.
 		time.Sleep(5 * period / 2)
@@ -132,8 +143,9 @@ type parts struct {
 }
 
 // failOver pulls a cable under a stream of packets to the peer. It does so when
-// the clock is phase past a multiple of the period.
-func failOver(t *testing.T, lan *netlab.LAN, j joined, pulled *netlab.Cable, phase time.Duration) failover {
+// the clock is phase past a multiple of the period. The result is void, and ok
+// false, if the sender was held up.
+func failOver(t *testing.T, lan *netlab.LAN, j joined, pulled *netlab.Cable, phase time.Duration) (f failover, ok bool) {
 	var tookBefore time.Duration
 	if j.switches != nil {
 		_, tookBefore = j.switches()
@@ -151,11 +163,15 @@ func failOver(t *testing.T, lan *netlab.LAN, j joined, pulled *netlab.Cable, pha
 	pulled.Pull()
 	time.Sleep(3 * period / 2)
 	r := stream.Stop()
+	if r.SenderLateness > tolerated {
+		t.Logf("%s was pulled, and the sender was late by %v: measured again", pulled.NearName, r.SenderLateness)
+		return failover{}, false
+	}
 	if r.LostAtEnd > 0 || r.Lost == 0 || r.Duplicates > 0 || r.Reordered > 0 {
 		t.Fatalf("%s was pulled: %v; want some lost, none at the end, and the rest in order", pulled.NearName, r)
 	}
 
-	f := failover{Pulled: pulled.NearName, Gap: r.LongestGap - interval, SenderLateness: r.SenderLateness}
+	f = failover{Pulled: pulled.NearName, Gap: r.LongestGap - interval, SenderLateness: r.SenderLateness}
 	if j.switches != nil {
 		last, took := j.switches()
 		took -= tookBefore
@@ -166,5 +182,5 @@ func failOver(t *testing.T, lan *netlab.LAN, j joined, pulled *netlab.Cable, pha
 		began, ended := r.Arrivals[i].At.Add(interval), r.Arrivals[i+1].At
 		f.Parts = &parts{Told: last.Add(-took).Sub(began), Switched: took, Arrived: ended.Sub(last)}
 	}
-	return f
+	return f, true
 }

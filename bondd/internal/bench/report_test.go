@@ -70,7 +70,7 @@ func (r *report) Markdown() string {
 	last := r.Rows[len(r.Rows)-1]
 	fmt.Fprintf(&b, "# What a failover costs\n\n"+
 		"The gap in a stream of one packet every %v when the cable of the active card is pulled, %d times each.\n"+
-		"Times are in milliseconds, on a clock that counts instructions: every run gives the same.\n\n", r.Interval, r.Failovers)
+		"Times are in milliseconds, on a clock that counts instructions.\n\n", r.Interval, r.Failovers)
 	fmt.Fprintf(&b, "| contender | n | median | p90 | max | median, %s = 1 |\n| --- | ---: | ---: | ---: | ---: | ---: |\n", last.Name)
 	for _, row := range r.Rows {
 		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %.1f |\n", row.Name, len(row.Failovers), ms(row.Median), ms(row.P90), ms(row.Max), row.Ratio)
