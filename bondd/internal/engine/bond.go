@@ -33,6 +33,7 @@ type bond struct {
 	// written since. last is the name of the one before, kept while there is none.
 	active int
 	last   string
+	left   int // see failover.Bond
 
 	// The last request of ours: when what led to it was seen, why, and how long
 	// it took from there. What the kernel changes soon after is its effect.
@@ -113,6 +114,7 @@ func (e *Engine) view(b *bond) failover.Bond {
 	v := failover.Bond{
 		ActiveBackup: b.activeBackup(),
 		Active:       b.active,
+		Left:         b.left,
 		UpDelay:      b.cfg.UpDelay() > 0,
 		DownDelay:    b.cfg.DownDelay() > 0,
 	}
@@ -130,14 +132,17 @@ func (e *Engine) view(b *bond) failover.Bond {
 }
 
 func sameView(a, b *failover.Bond) bool {
-	return a.ActiveBackup == b.ActiveBackup && a.Active == b.Active && a.Primary == b.Primary &&
+	return a.ActiveBackup == b.ActiveBackup && a.Active == b.Active && a.Primary == b.Primary && a.Left == b.Left &&
 		a.UpDelay == b.UpDelay && a.DownDelay == b.DownDelay && slices.Equal(a.Slaves, b.Slaves)
 }
 
 // request is the kernel's form of a decision about a bond.
 func (b *bond) request(d failover.Decision) kernel.Request {
-	if d.Action == failover.Switch {
+	switch d.Action {
+	case failover.Switch:
 		return kernel.SetActiveSlave(b.index, d.To)
+	case failover.Reselect:
+		return kernel.Reselect(b.index, b.cfg.Options["primary_reselect"])
 	}
 	return kernel.InspectNow(b.index, b.cfg.Miimon())
 }
@@ -155,6 +160,9 @@ func (e *Engine) decide(b *bond, since time.Time) {
 		return // it was done, and the kernel's view is not read yet
 	}
 	b.decidedOn = v
+	if d.Action == failover.Reselect {
+		b.left = 0 // once is enough: the driver may choose to stay
+	}
 	r := b.request(d)
 	err := e.deps.Switcher.Do(&r)
 	e.acted(b, d.To, d.Reason, since, time.Now(), err)
@@ -171,6 +179,7 @@ func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Ti
 		b.pending = time.Time{}
 	case to != 0:
 		b.pending = time.Time{} // it is done: what the driver does next is its own
+		b.left = b.active
 		e.switched(b, to, reason, since, done)
 	}
 	// After an inspection the next read tells what the driver made of it.
@@ -204,8 +213,7 @@ func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
 	for i := range b.slaves {
 		name := b.slaves[i].name
 		o, n := before.Link(name), e.net.Link(name)
-		if o == nil || o.Slave == nil || o.Slave.MIIStatus != state.MIIUp || o.Master != b.index ||
-			n != nil && n.Slave != nil && n.Slave.MIIStatus == state.MIIUp {
+		if o == nil || o.Master != b.index || !sends(o) || sends(n) {
 			continue
 		}
 		reason := state.ReasonKernel
@@ -218,6 +226,12 @@ func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
 		e.note(state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
 			Message: failoverMessage(name, "", reason, b.pendingTook)})
 	}
+}
+
+// sends reports whether the driver sends by a slave: while downdelay runs, it
+// still does.
+func sends(l *state.Link) bool {
+	return l != nil && l.Slave != nil && (l.Slave.MIIStatus == state.MIIUp || l.Slave.MIIStatus == state.MIIFail)
 }
 
 // nameOf is the name of a link by its index, or empty.

@@ -94,6 +94,9 @@ func (e *Engine) adopt(b *bond, before *state.Network, now time.Time) {
 		return
 	}
 	active := l.Bond.ActiveSlave
+	if left := e.net.LinkByIndex(b.left); left == nil || left.Slave == nil || left.Slave.MIIStatus != state.MIIUp || b.left == active {
+		b.left = 0
+	}
 	switch {
 	case active == 0:
 		b.active = 0

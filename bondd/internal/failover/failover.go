@@ -11,6 +11,10 @@ type Bond struct {
 	Active  int // index of the active slave; 0: none
 	Primary int // index of the preferred slave; 0: none
 
+	// Left is the index of the slave that a Switch has left and that the driver
+	// has taken to be up ever since; 0: none.
+	Left int
+
 	// UpDelay and DownDelay: the configuration asks that a returned or a lost
 	// link is watched for a while first. The bonding driver keeps that time,
 	// and every inspection that is forced on it would shorten it.
@@ -36,6 +40,9 @@ const (
 	Switch
 	// Inspect: have the bonding driver look at its slaves now.
 	Inspect
+	// Reselect: have the bonding driver choose the active slave anew, by its
+	// own rules.
+	Reselect
 )
 
 // A Decision is an action and its reason.
@@ -61,19 +68,21 @@ func Decide(b *Bond) Decision {
 
 // decideActiveBackup leaves the return of a primary to the driver, which does it
 // by primary_reselect as soon as its monitor sees the link; here only traffic
-// that goes nowhere is moved.
+// that goes nowhere is moved. A loss that was over before the monitor looked is
+// no return in its eyes, so that it has to be told.
 func decideActiveBackup(b *Bond) Decision {
 	if b.DownDelay && b.Active != 0 {
 		return Decision{} // the driver gives the link up when its time is over
 	}
-	best, waiting := 0, false
+	best, waiting, alive := 0, false, false
 	for i := range b.Slaves {
 		s := &b.Slaves[i]
 		if !s.LinkUp {
 			continue
 		}
 		if s.Index == b.Active {
-			return Decision{}
+			alive = true
+			continue
 		}
 		// The driver refuses a slave that it does not take to be up
 		// (bond_option_active_slave_set, drivers/net/bonding/bond_options.c).
@@ -84,6 +93,10 @@ func decideActiveBackup(b *Bond) Decision {
 		}
 	}
 	switch {
+	case alive && best != 0 && best == b.Left && best == b.Primary:
+		return Decision{Action: Reselect, Reason: state.ReasonPrimary}
+	case alive:
+		return Decision{}
 	case best != 0 && b.Active != 0:
 		return Decision{Action: Switch, To: best, Reason: state.ReasonLink}
 	case best != 0 || waiting && !b.UpDelay:

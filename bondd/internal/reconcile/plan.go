@@ -42,6 +42,9 @@ const (
 // metricDHCP ranks a gateway from DHCP behind one that the configuration names.
 const metricDHCP = 100
 
+// metricIPv6 is what the kernel makes of metric 0 for IPv6 (IP6_RT_PRIO_USER).
+const metricIPv6 = 1024
+
 // A Conflict is a link that stands in the way of a bond.
 type Conflict struct{ Link, Kind string }
 
@@ -296,11 +299,7 @@ func matches(have state.Address, want state.AddAddress) bool {
 
 // sameRoute does not ask who made a route: one that is right is left as it is.
 func sameRoute(have state.Route, want state.AddRoute) bool {
-	metric := want.Metric
-	if metric == 0 && want.Dst.Addr().Is6() {
-		metric = 1024 // IP6_RT_PRIO_USER: the kernel's own default
-	}
-	return have.Dst == want.Dst && have.Gateway == want.Gateway && have.Metric == metric
+	return have.Dst == want.Dst && have.Gateway == want.Gateway && have.Metric == want.Metric
 }
 
 func (p *planner) wantAddresses() []state.AddAddress {
@@ -329,21 +328,15 @@ func (p *planner) wantAddresses() []state.AddAddress {
 func (p *planner) wantRoutes() []state.AddRoute {
 	var want []state.AddRoute
 	add := func(gateways []netip.Addr, metric, protocol int) {
-		seen := [2]bool{} // one default route of a family and metric
+		// One default route of a family and metric: each next gateway ranks behind.
+		metric4, metric6 := metric, metric+metricIPv6
 		for _, g := range gateways {
-			family := 0
+			dst, m := netip.PrefixFrom(netip.IPv4Unspecified(), 0), &metric4
 			if g.Is6() {
-				family = 1
+				dst, m = netip.PrefixFrom(netip.IPv6Unspecified(), 0), &metric6
 			}
-			if seen[family] {
-				metric++
-			}
-			seen[family] = true
-			dst := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			if g.Is6() {
-				dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-			}
-			want = append(want, state.AddRoute{Link: p.name, Dst: dst, Gateway: g, Metric: metric, Protocol: protocol})
+			want = append(want, state.AddRoute{Link: p.name, Dst: dst, Gateway: g, Metric: *m, Protocol: protocol})
+			*m++
 		}
 	}
 	add(p.Bond.Gateways, 0, protoStatic)
