@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"log/slog"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/engine"
 	"bondd.internal/bondd/internal/kernel"
@@ -77,19 +75,17 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, log *
 	defer switcher.Close()
 	hostname, _ := os.Hostname() // without one the DHCP server is told none
 
-	host := onGokrazy()
 	e := engine.New(cfg, source, engine.Deps{
-		Kernel:           client,
-		Reflex:           reflex,
-		Switcher:         switcher,
-		Listen:           func() (engine.Listener, error) { return kernel.Listen() },
-		Poller:           poller,
-		Inventory:        func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
-		Hostname:         hostname,
-		ResolvConf:       host.resolvConf,
-		AddressesChanged: host.addressesChanged,
-		Version:          version(),
-		Log:              log,
+		Kernel:     client,
+		Reflex:     reflex,
+		Switcher:   switcher,
+		Listen:     func() (engine.Listener, error) { return kernel.Listen() },
+		Poller:     poller,
+		Inventory:  func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
+		Hostname:   hostname,
+		ResolvConf: resolvConf(),
+		Version:    version(),
+		Log:        log,
 	})
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -121,24 +117,11 @@ func serve(ctx context.Context, cfg *config.Config, handler http.Handler, log *s
 	}
 }
 
-// gokrazy is what bondd owes the system it is flashed with; empty elsewhere.
-type gokrazy struct {
-	resolvConf       string
-	addressesChanged func()
-}
-
-// onGokrazy looks whether gokrazy's init started this process.
-func onGokrazy() gokrazy {
+// resolvConf is the file for the DNS servers: gokrazy's /etc/resolv.conf is a
+// link to it. Elsewhere the resolver is not bondd's to configure.
+func resolvConf() string {
 	if _, err := os.Stat("/gokrazy/init"); err != nil || os.Getppid() != 1 {
-		return gokrazy{}
+		return ""
 	}
-	return gokrazy{
-		resolvConf: "/tmp/resolv.conf", // /etc/resolv.conf is a link to it
-		// On SIGHUP the init looks for addresses to serve its own pages on.
-		addressesChanged: func() {
-			if err := unix.Kill(1, unix.SIGHUP); err != nil && !errors.Is(err, unix.ESRCH) {
-				slog.Error("init was not told of new addresses", "err", err)
-			}
-		},
-	}
+	return "/tmp/resolv.conf"
 }

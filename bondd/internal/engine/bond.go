@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -380,7 +381,7 @@ func (e *Engine) judge() {
 		refs := b.cfg.Slaves
 		if b.cfg.Auto {
 			// A NIC that was chosen once stays configured: that it is gone is news.
-			for _, name := range hwprobe.Judge(free, policy, nil).Members {
+			for _, name := range hwprobe.Judge(e.idle(free), policy, nil).Members {
 				if !slices.Contains(b.known, name) {
 					b.known = append(b.known, name)
 				}
@@ -388,6 +389,9 @@ func (e *Engine) judge() {
 			refs = b.known
 		}
 		report := hwprobe.Judge(e.nics, policy, refs)
+		if b.cfg.Auto && len(refs) == 0 {
+			report = hwprobe.Judge(nil, policy, nil)
+		}
 		reports = append(reports, report)
 		b.slaves, b.usable, b.primary = nil, nil, ""
 		for _, ref := range refs {
@@ -408,6 +412,37 @@ func (e *Engine) judge() {
 			}
 			b.slaves = append(b.slaves, m)
 		}
+		if !b.cfg.Auto {
+			continue
+		}
+		for _, n := range free {
+			if why := e.inUse(n.Name); why != "" && !n.Virtual() && !slices.Contains(b.known, n.Name) {
+				b.slaves = append(b.slaves, member{ref: n.Name, name: n.Name, present: true, leftOut: why})
+			}
+		}
 	}
 	e.hardware = hwprobe.Merge(reports...)
+}
+
+// idle are the NICs that an automatic choice may take: whoever named no slaves
+// did not mean to lose a card that something else gave an address to. A NIC in a
+// bond has none.
+func (e *Engine) idle(nics []hwprobe.NIC) []hwprobe.NIC {
+	return slices.DeleteFunc(slices.Clone(nics), func(n hwprobe.NIC) bool {
+		return e.inUse(n.Name) != ""
+	})
+}
+
+// inUse says why an automatic choice leaves a NIC alone; empty if it does not.
+func (e *Engine) inUse(name string) string {
+	l := e.net.Link(name)
+	if l == nil {
+		return ""
+	}
+	for _, a := range e.net.Addresses {
+		if a.Index == l.Index && !a.LinkLocal {
+			return fmt.Sprintf("%s is in use, with address %s: to have it bonded, name it under slaves in the configuration", name, a.Prefix)
+		}
+	}
+	return ""
 }

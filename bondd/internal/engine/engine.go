@@ -53,8 +53,6 @@ type Deps struct {
 
 	Hostname   string // told to DHCP servers; may be empty
 	ResolvConf string // file that gets the DNS servers; empty: none is written
-	// AddressesChanged is called after the bonds' addresses changed; may be nil.
-	AddressesChanged func()
 
 	Version string
 	Log     *slog.Logger
@@ -82,18 +80,17 @@ type Engine struct {
 	probeC chan struct{} // asks for an inventory
 
 	// What follows belongs to the goroutine of loop.
-	bonds     []*bond
-	net       *state.Network
-	links     map[int]*link // by interface index
-	nics      []hwprobe.NIC
-	hardware  hwprobe.Report
-	lastRead  time.Time // when the read of net began
-	consumed  uint64    // events seen
-	readErr   string    // why the last read failed; empty if it did not
-	applied   bool
-	addressed bool // something was written since AddressesChanged was called
-	events    []state.Event
-	totals    state.Totals
+	bonds    []*bond
+	net      *state.Network
+	links    map[int]*link // by interface index
+	nics     []hwprobe.NIC
+	hardware hwprobe.Report
+	lastRead time.Time // when the read of net began
+	consumed uint64    // events seen
+	readErr  string    // why the last read failed; empty if it did not
+	applied  bool
+	events   []state.Event
+	totals   state.Totals
 
 	started  time.Time
 	snapshot atomic.Pointer[state.Snapshot]
@@ -139,6 +136,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	} else {
 		e.nics = nics
 	}
+	e.writeResolvConf()
 	g, ctx := errgroup.WithContext(ctx)
 	if e.deps.Listen != nil {
 		g.Go(func() error { return e.listen(ctx) })

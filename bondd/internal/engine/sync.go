@@ -2,13 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/address"
 	"bondd.internal/bondd/internal/reconcile"
@@ -158,19 +154,23 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 			continue
 		}
 		applied = false
-		errs := e.execute(ctx, b, ops)
+		failures := reconcile.Execute(ctx, b.cfg.Name, ops, e.net, e.write)
+		if ctx.Err() != nil {
+			return false
+		}
+		var errs []error
+		for _, f := range failures {
+			errs = append(errs, f.Err)
+			if enslave, ok := f.Op.(state.Enslave); ok {
+				b.refused[enslave.Slave] = f.Err.Error()
+			}
+		}
 		if len(errs) > 0 {
 			e.refuse(b, errs, time.Now())
 		}
-		wrote = wrote || len(errs) < len(ops)
+		wrote = wrote || len(failures) < len(ops)
 	}
 	e.applied = e.applied || applied
-	if wrote && e.deps.AddressesChanged != nil {
-		e.addressed = true
-	} else if e.addressed {
-		e.addressed = false
-		e.deps.AddressesChanged()
-	}
 	return wrote
 }
 
@@ -179,42 +179,11 @@ func (e *Engine) target(b *bond) *reconcile.Target {
 	return &reconcile.Target{Bond: b.cfg, Slaves: b.usable, Primary: b.primary, Lease: b.lease}
 }
 
-// execute carries a plan out. After a refused write the later ones on the same
-// link are left for the next plan; the others go on, since a NIC that cannot be
-// enslaved must not keep the others from it.
-func (e *Engine) execute(ctx context.Context, b *bond, ops []state.Op) (errs []error) {
-	failed := make(map[string]bool)
-	for _, op := range ops {
-		if failed[op.Subject()] {
-			continue
-		}
-		err := e.deps.Kernel.Do(ctx, op)
-		if err == nil {
-			e.log.Info("kernel: " + op.String())
-			continue
-		}
-		if ctx.Err() != nil {
-			return append(errs, err)
-		}
-		failed[op.Subject()] = true
-		errs = append(errs, explain(op, err))
-		if enslave, ok := op.(state.Enslave); ok {
-			b.refused[enslave.Slave] = explain(op, err).Error()
-		}
-	}
-	return errs
-}
-
-// explain adds to the kernel's answer what it means for this write, where the
-// errno alone would mislead.
-func explain(op state.Op, err error) error {
-	if _, ok := op.(state.Enslave); ok {
-		switch {
-		case errors.Is(err, unix.EBUSY):
-			return fmt.Errorf("%w (it belongs to a bridge or another device)", err)
-		case errors.Is(err, unix.EPERM):
-			return fmt.Errorf("%w (something else took it up again)", err)
-		}
+// write is one write of a plan, logged once it is done.
+func (e *Engine) write(ctx context.Context, op state.Op) error {
+	err := e.deps.Kernel.Do(ctx, op)
+	if err == nil {
+		e.log.Info("kernel: " + op.String())
 	}
 	return err
 }
