@@ -28,7 +28,7 @@ const (
 // /api/v1/status on one line.
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	if isHead(r) {
+	if r.Method == http.MethodHead {
 		return
 	}
 	stream := http.NewResponseController(w)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/status"
@@ -136,6 +135,3 @@ func (h *handler) writeJSON(w http.ResponseWriter, code int, v any) {
 func write(w http.ResponseWriter, body []byte) { _, _ = w.Write(body) }
 
 func writeString(w http.ResponseWriter, body string) { write(w, []byte(body)) }
-
-// isHead tells a request for the headers only.
-func isHead(r *http.Request) bool { return strings.EqualFold(r.Method, http.MethodHead) }

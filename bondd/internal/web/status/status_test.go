@@ -113,7 +113,7 @@ func TestHeadline(t *testing.T) {
 		"left-out":      "bond0 is degraded: eth1 is left out: its chipset is not eth0's",
 		"broken-config": "bond0 is healthy: traffic on eth0, eth1 ready",
 		"no-nic":        "No bond: there is no Ethernet card to bond",
-		"starting":      "No bond yet: bondd is starting",
+		"starting":      "No bond yet: the configuration is not applied",
 		"broadcast":     "bond0 is healthy: every frame leaves on eth0 and eth1",
 		"round-robin":   "bond0 is healthy: traffic shared by eth0 and eth1",
 		"single":        "bond0 is healthy: traffic on eth0",

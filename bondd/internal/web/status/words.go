@@ -67,7 +67,7 @@ func (st *Status) whyNoBond() string {
 		}
 	}
 	if !st.Config.Applied {
-		return "No bond yet: bondd is starting"
+		return "No bond yet: the configuration is not applied"
 	}
 	return "There is no bond"
 }
