@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,8 +58,15 @@ func configuration(file string, log *slog.Logger) (*config.Config, engine.Source
 	return cfg, engine.Source{Name: path}
 }
 
+// spareProcs is how many goroutines more than there are processors may run. A
+// thread that comes back from the kernel with a link event needs one of these
+// places; on a machine with one processor it would wait for whatever answers a
+// page request (measured: a failover of 3.4 ms instead of 0.8 ms).
+const spareProcs = 3
+
 // daemon wires the rooms and runs them until ctx ends or the engine fails.
 func daemon(ctx context.Context, cfg *config.Config, source engine.Source, log *slog.Logger) error {
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	client := new(kernel.Client)
 	defer client.Close()
 	poller := new(kernel.Poller)
