@@ -9,7 +9,7 @@
 // emulator's threads let some microseconds slip, and from there on the monitors'
 // timers fall differently between the pulls. So the figures of the kernel's
 // monitor, which are spread evenly over its interval, differ between runs as
-// samples do; those of teamd and bondd hardly. What they leave out is the hardware: how long a
+// samples do; those of teamd and bondd by about one packet. What they leave out is the hardware: how long a
 // card takes to notice that its cable is gone, and other processors that could
 // work at the same time.
 //
