@@ -156,6 +156,7 @@ func TestCables(t *testing.T) {
 // A silent port is no lost link: the kernel's monitor sees nothing, and nothing
 // gets through.
 func TestSilence(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -73,6 +74,30 @@ func enslaveAll() error {
 			if err := ip("link set " + i.Name + " master bond0"); err != nil {
 				return err
 			}
+			if err := rewriteMAC(i.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rewriteMAC gives a vmxnet3 card the bond's address once more, now that it is
+// up: QEMU's model of it forgets, when the card is brought up, what it was told
+// before, and then drops what comes for the bond. The kernel writes an address
+// only if it is a new one.
+func rewriteMAC(card string) error {
+	driver, err := os.Readlink("/sys/class/net/" + card + "/device/driver")
+	if err != nil || filepath.Base(driver) != "vmxnet3" {
+		return err
+	}
+	bond, err := net.InterfaceByName("bond0")
+	if err != nil {
+		return err
+	}
+	for _, mac := range []string{"02:00:00:00:00:01", bond.HardwareAddr.String()} {
+		if err := ip("link set " + card + " address " + mac); err != nil {
+			return err
 		}
 	}
 	return nil
