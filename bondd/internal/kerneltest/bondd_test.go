@@ -132,17 +132,20 @@ func (d *daemon) answering() {
 	})
 }
 
-// eventually waits for something that takes at most some seconds. It looks
-// every 10 ms: what it asks costs the guest's one processor more than one.
+// eventually waits for something that takes at most some seconds, or three tries
+// of a DHCP client. It looks every 10 ms: what it asks costs the guest's one
+// processor more than one.
 func (d *daemon) eventually(what string, ok func() bool) {
 	d.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			_, body := d.get("/api/v1/status")
-			d.t.Fatalf("no %s within 10s; status: %s", what, body)
+			d.t.Fatalf("no %s within %v; status: %s", what, patience, body)
 		}
 	}
 }
+
+const patience = 30 * time.Second
 
 // healthy waits until every slave is in use or ready to be, in the eyes of
 // bondd and of the kernel.

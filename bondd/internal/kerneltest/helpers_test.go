@@ -72,21 +72,33 @@ func watch(t testing.TB, ns *netlab.Namespace) *monitor {
 	return m
 }
 
-// messages returns what was told since the last call, one word each.
-func (m *monitor) messages() []string {
+// messages returns the types of the messages that were told since the last call.
+func (m *monitor) messages() []uint16 {
 	m.t.Helper()
-	var all []string
+	var types []uint16
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := unix.Read(m.fd, buf)
 		if errors.Is(err, unix.EAGAIN) {
-			return all
+			return types
 		}
-		if err != nil {
-			m.t.Fatalf("read the kernel's notifications: %v", err)
+		if err != nil || n < unix.SizeofNlMsghdr {
+			m.t.Fatalf("read the kernel's notifications: %d bytes, %v", n, err)
 		}
-		all = append(all, fmt.Sprintf("type %d of %d bytes", binary.NativeEndian.Uint16(buf[4:]), n))
+		types = append(types, binary.NativeEndian.Uint16(buf[4:]))
 	}
+}
+
+// count is how many messages of a type were told since the last call.
+func (m *monitor) count(kind uint16) int {
+	m.t.Helper()
+	n := 0
+	for _, k := range m.messages() {
+		if k == kind {
+			n++
+		}
+	}
+	return n
 }
 
 // A sniffer receives every frame that passes an interface.
