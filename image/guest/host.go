@@ -183,6 +183,11 @@ func guestEnv(cfg Config) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
+		// Where the output goes on the host is none of the guest's business, and
+		// would be a difference between equal runs.
+		if name == "BONDD_GUEST_OUTPUT" {
+			continue
+		}
 		if strings.HasPrefix(name, "BONDD_") || slices.Contains(cfg.Env, name) {
 			env = append(env, kv)
 		}
