@@ -55,6 +55,7 @@ type bond struct {
 
 	failovers    map[state.Reason]uint64
 	lastFailover time.Time
+	lastTook     time.Duration // from carrier loss seen to switched; 0 where that is not known
 	duration     state.Histogram
 }
 
@@ -98,6 +99,9 @@ type link struct {
 	asked   bool
 	trusted bool
 }
+
+// set takes a change of carrier. What ethtool said before is void.
+func (l *link) set(up bool, at time.Time) { l.up, l.upAt, l.asked = up, at, up && l.trusted }
 
 // linkUp combines the watches: each alone may find that a link is gone.
 func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }
@@ -200,7 +204,7 @@ func (e *Engine) switched(b *bond, to int, reason state.Reason, since, done time
 	}
 	b.last = name
 	b.failovers[reason]++
-	b.lastFailover = done
+	b.lastFailover, b.lastTook = done, done.Sub(since)
 	e.note(state.Event{Time: done, Bond: b.cfg.Name, Slave: name, Kind: "failover", Good: reason == state.ReasonPrimary,
 		Message: failoverMessage(from, name, reason, done.Sub(since))})
 	if reason != state.ReasonKernel && reason != state.ReasonPrimary {
@@ -223,7 +227,7 @@ func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
 			b.duration.Observe(b.pendingTook.Seconds())
 		}
 		b.failovers[reason]++
-		b.lastFailover = now
+		b.lastFailover, b.lastTook = now, b.pendingTook
 		e.note(state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
 			Message: failoverMessage(name, "", reason, b.pendingTook)})
 	}
@@ -279,11 +283,10 @@ func (e *Engine) onEvent(s *seen) (read bool) {
 	if l == nil {
 		return true // a new interface: the read tells what it is
 	}
-	l.up, l.upAt = s.LinkUp, s.Received
-	if !s.LinkUp {
-		l.asked = false
-	} else if l.trusted {
-		l.asked = true // until the next poll says otherwise
+	// Most events about a slave are not about its carrier. Those say what a
+	// driver was known to say before, and a poll may have found out more since.
+	if l.up != s.LinkUp {
+		l.set(s.LinkUp, s.Received)
 	}
 	b := e.bondOf(s.Index)
 	if s.bond != 0 {
@@ -338,7 +341,7 @@ func (e *Engine) onPoll(p *poll) (read bool) {
 			read = true
 		}
 		if l.linkUp() != before {
-			e.decide(b, p.began)
+			e.decide(b, p.began.Add(p.took))
 			e.publish(time.Now())
 			e.prepare()
 		}

@@ -18,6 +18,7 @@ func (e *Engine) publish(now time.Time) {
 		Version:  e.deps.Version,
 		Started:  e.started,
 		Time:     now,
+		Sampled:  e.lastRead,
 		Hardware: e.hardware,
 		Totals:   e.totals,
 		Config: state.ConfigStatus{
@@ -68,6 +69,7 @@ func (e *Engine) bondState(b *bond) state.Bond {
 		DHCP:             b.dhcp,
 		Failovers:        maps.Clone(b.failovers),
 		LastFailover:     b.lastFailover,
+		LastFailoverTook: b.lastTook,
 		FailoverDuration: b.duration.Clone(),
 	}
 	l := e.net.LinkByIndex(b.index)

@@ -53,8 +53,7 @@ func (e *Engine) read(ctx context.Context) bool {
 			l = new(link)
 		}
 		if up := n.Links[i].LinkUp(); up != l.up {
-			l.up, l.upAt = up, began
-			l.asked = up && l.trusted
+			l.set(up, began)
 		}
 		seen[n.Links[i].Index] = l
 	}

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Version string
 	Started time.Time
 	Time    time.Time // when it was made
+	Sampled time.Time // when its counters were read
 
 	Hardware hwprobe.Report
 	Bonds    []Bond

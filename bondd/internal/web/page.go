@@ -88,7 +88,7 @@ type page struct {
 }
 
 func newPage(s *state.Snapshot, host string) *page {
-	p := &page{Status: status.From(s), Host: host, Age: s.Time.Sub(s.Started), TOML: s.Config.TOML}
+	p := &page{Status: status.From(s), Host: host, Age: s.Sampled.Sub(s.Started), TOML: s.Config.TOML}
 	p.Recent = p.Events[:min(recentEvents, len(p.Events))]
 	p.Older = p.Events[len(p.Recent):min(maxEvents, len(p.Events))]
 	return p
