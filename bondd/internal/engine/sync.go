@@ -175,7 +175,15 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 
 // target is what a bond should be, as far as the hardware allows.
 func (e *Engine) target(b *bond) *reconcile.Target {
-	return &reconcile.Target{Bond: b.cfg, Slaves: b.usable, Primary: b.primary, Lease: b.lease}
+	t := &reconcile.Target{Bond: b.cfg, Slaves: b.usable, Primary: b.primary, Lease: b.lease}
+	for i := range e.nics {
+		// QEMU's vmxnet3 filters by the address it had before it was opened: a
+		// second slave would have link and receive nothing for the bond.
+		if n := &e.nics[i]; n.Driver == "vmxnet3" {
+			t.Forgetful = append(t.Forgetful, n.Name)
+		}
+	}
+	return t
 }
 
 // write is one write of a plan, logged once it is done.

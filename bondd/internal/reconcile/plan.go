@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,6 +20,9 @@ type Target struct {
 	// Primary is the name of the NIC that the primary option refers to; empty
 	// if there is no primary or its NIC is not there.
 	Primary string
+	// Forgetful are the NICs that lose an address which is set while they are
+	// down, as the driver does on enslaving: it is set again once they are up.
+	Forgetful []string
 	// Lease is what DHCP gave; nil while it gave nothing, which leaves
 	// addresses with a lifetime as they are.
 	Lease *Lease
@@ -111,14 +115,22 @@ func (p *planner) mac() state.MAC {
 	}
 	for _, name := range p.Slaves {
 		if l := p.net.Link(name); l != nil {
-			if !l.PermanentMAC.IsZero() {
-				return l.PermanentMAC
-			}
-			return l.MAC
+			return ownMAC(l)
 		}
 	}
 	return state.MAC{}
 }
+
+// sharedMAC is the address that every slave has. bond is nil where it is made anew.
+func (p *planner) sharedMAC(bond *state.Link) state.MAC {
+	if m, err := state.ParseMAC(p.Bond.MAC); err == nil || bond == nil {
+		return cmp.Or(m, p.mac())
+	}
+	return bond.MAC
+}
+
+// ownMAC is the address that a NIC has without a bond.
+func ownMAC(l *state.Link) state.MAC { return cmp.Or(l.PermanentMAC, l.MAC) }
 
 // create plans a bond that is not there.
 func (p *planner) create() {
@@ -234,6 +246,10 @@ func (p *planner) enslave(bond *state.Link) {
 			p.add(state.SetUp{Link: name}) // the driver enslaves only what is down
 		}
 		p.add(state.Enslave{Slave: name, Bond: p.name})
+		if own, shared := ownMAC(l), p.sharedMAC(bond); slices.Contains(p.Forgetful, name) && own != shared {
+			// The kernel passes an address on to the card only if it changes.
+			p.add(state.SetMAC{Link: name, MAC: own}, state.SetMAC{Link: name, MAC: shared})
+		}
 	}
 	if bond == nil {
 		return
