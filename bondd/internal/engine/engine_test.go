@@ -1,0 +1,425 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config"
+	"bondd.internal/hwprobe"
+)
+
+// A fake is a kernel with a bond that is as configured, for as long as the test
+// does not change it.
+type fake struct {
+	mu       sync.Mutex
+	net      state.Network
+	reads    int
+	ops      []state.Op       // what Do was asked for
+	refuse   error            // what Do answers
+	requests []kernel.Request // what the switchers were asked for
+	switches func() error     // what they answer; nil: done
+	events   chan kernel.LinkEvent
+}
+
+// Indexes of the links.
+const (
+	eth0  = 1
+	eth1  = 2
+	bond0 = 7
+)
+
+func newFake() *fake {
+	f := &fake{events: make(chan kernel.LinkEvent, 16)}
+	for i, name := range []string{"eth0", "eth1"} {
+		f.net.Links = append(f.net.Links, state.Link{Index: i + 1, Name: name, Kind: "veth", Up: true, Carrier: true, Master: bond0, MTU: 1500,
+			Slave: &state.SlaveLink{Active: i == 0, MIIStatus: state.MIIUp}})
+	}
+	f.net.Links = append(f.net.Links, state.Link{Index: bond0, Name: "bond0", Kind: "bond", Up: true, Carrier: true, MTU: 1500,
+		Bond: &state.BondLink{ActiveSlave: eth0, Options: state.Options(maps.Clone(testConfig().Bonds[0].Options))}})
+	f.net.Addresses = []state.Address{{Index: bond0, Prefix: netip.MustParsePrefix("192.0.2.2/24"), Broadcast: netip.MustParseAddr("192.0.2.255"), Permanent: true}}
+	return f
+}
+
+func testConfig() *config.Config {
+	cfg := config.Default()
+	b := &cfg.Bonds[0]
+	b.Auto, b.Slaves, b.DHCP4 = false, []string{"eth0", "eth1"}, false
+	b.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}
+	return cfg
+}
+
+// change changes the kernel's state.
+func (f *fake) change(how func(n *state.Network)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	how(&f.net)
+}
+
+// Network implements Kernel; what it returns is never changed after.
+func (f *fake) Network(context.Context) (*state.Network, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	n := &state.Network{Links: slices.Clone(f.net.Links), Addresses: slices.Clone(f.net.Addresses), Routes: slices.Clone(f.net.Routes)}
+	for i := range n.Links {
+		if s := n.Links[i].Slave; s != nil {
+			c := *s
+			n.Links[i].Slave = &c
+		}
+		if b := n.Links[i].Bond; b != nil {
+			n.Links[i].Bond = &state.BondLink{ActiveSlave: b.ActiveSlave, Options: maps.Clone(b.Options)}
+		}
+	}
+	return n, nil
+}
+
+// write implements Kernel's Do.
+func (f *fake) write(op state.Op) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ops = append(f.ops, op)
+	return f.refuse
+}
+
+type fakeKernel struct{ *fake }
+
+func (f fakeKernel) Do(_ context.Context, op state.Op) error { return f.write(op) }
+
+type fakeSwitcher struct{ *fake }
+
+func (f fakeSwitcher) Do(r *kernel.Request) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, *r)
+	if f.switches != nil {
+		return f.switches()
+	}
+	for _, to := range []int{eth0, eth1} {
+		if reflect.DeepEqual(*r, kernel.SetActiveSlave(bond0, to)) {
+			f.net.LinkByIndex(bond0).Bond.ActiveSlave = to
+		}
+	}
+	return nil
+}
+
+type fakeListener struct{ *fake }
+
+func (f fakeListener) Run(ctx context.Context, handle func(*kernel.LinkEvent)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev := <-f.events:
+			ev.Received = time.Now()
+			handle(&ev)
+		}
+	}
+}
+
+// event tells of a link as the kernel has it.
+func (f *fake) event(index int) {
+	f.mu.Lock()
+	up := f.net.LinkByIndex(index).LinkUp()
+	f.mu.Unlock()
+	f.events <- kernel.LinkEvent{Index: index, LinkUp: up}
+	synctest.Wait()
+}
+
+// lose takes the carrier of a slave away; the driver does not notice.
+func (f *fake) lose(index int) {
+	f.change(func(n *state.Network) { n.LinkByIndex(index).Carrier = false })
+	f.event(index)
+}
+
+func (f *fake) counts() (ops, requests int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.ops), len(f.requests)
+}
+
+// run starts an engine on the fake. It ends with the test's bubble.
+func run(t *testing.T, f *fake, cfg *config.Config) *Engine {
+	t.Helper()
+	e := New(cfg, Source{Name: "a test"}, Deps{
+		Kernel: fakeKernel{f}, Reflex: fakeSwitcher{f}, Switcher: fakeSwitcher{f},
+		Listen: func() (Listener, error) { return fakeListener{f}, nil },
+		Inventory: func(context.Context) ([]hwprobe.NIC, error) {
+			return []hwprobe.NIC{{Name: "eth0", Driver: "veth", Bus: "virtual"}, {Name: "eth1", Driver: "veth", Bus: "virtual"}}, nil
+		},
+		Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the engine ends with %v", err)
+		}
+	})
+	time.Sleep(100 * time.Millisecond)
+	synctest.Wait()
+	return e
+}
+
+func bubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
+
+func TestNothingToDo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		time.Sleep(time.Hour)
+		if ops, requests := f.counts(); ops+requests != 0 {
+			t.Errorf("%v and %d requests, although all is as configured", f.ops, requests)
+		}
+		if s := e.Snapshot(); !s.Config.Applied || !s.Bonds[0].Up || s.Bonds[0].Degraded || s.FirstError() != "" {
+			t.Errorf("snapshot says %+v", s.Bonds[0])
+		}
+	})
+}
+
+// The loss of the active slave is answered by one write, made beforehand, and
+// counted once.
+func TestReflexSwitches(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		f.lose(eth0)
+		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1)}; !reflect.DeepEqual(f.requests, want) {
+			t.Errorf("requests %+v, want %+v", f.requests, want)
+		}
+		time.Sleep(time.Minute)
+		b := e.Snapshot().Bonds[0]
+		if ops, requests := f.counts(); ops != 0 || requests != 1 {
+			t.Errorf("%d writes and %d requests in all; want the one", ops, requests)
+		}
+		if b.ActiveSlave != "eth1" || !b.Up || !b.Degraded || b.Failovers[state.ReasonLink] != 1 || b.FailoverDuration.Count != 1 {
+			t.Errorf("snapshot says %+v", b)
+		}
+	})
+}
+
+// The loss of the standby needs no answer.
+func TestStandbyLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		f.lose(eth1)
+		time.Sleep(time.Minute)
+		if ops, requests := f.counts(); ops+requests != 0 {
+			t.Errorf("%d writes, %d requests", ops, requests)
+		}
+		if b := e.Snapshot().Bonds[0]; !b.Up || !b.Degraded || b.Failovers[state.ReasonLink] != 0 {
+			t.Errorf("snapshot says %+v", b)
+		}
+	})
+}
+
+// Lost events cost a read, and what they would have told is found.
+func TestLostEvents(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = false })
+		before := f.reads
+		f.events <- kernel.LinkEvent{Lost: true}
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		s := e.Snapshot()
+		if s.Totals.Resyncs != 1 || f.reads == before || s.Bonds[0].ActiveSlave != "eth1" || s.Bonds[0].Failovers[state.ReasonLink] != 1 {
+			t.Errorf("%d resyncs, %d reads, active slave %s", s.Totals.Resyncs, f.reads-before, s.Bonds[0].ActiveSlave)
+		}
+	})
+}
+
+// Without any event the next full read finds a loss.
+func TestLossWithoutEvent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = false })
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth1" || b.Failovers[state.ReasonLink] != 1 {
+			t.Errorf("snapshot says %+v", b)
+		}
+	})
+}
+
+// A refused switch is no failover; what the kernel says is taken over.
+func TestRefusedSwitch(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		f.switches = func() error { return unix.EINVAL }
+		e := run(t, f, testConfig())
+		f.lose(eth0)
+		time.Sleep(50 * time.Millisecond)
+		if b := e.Snapshot().Bonds[0]; b.Failovers[state.ReasonLink] != 0 || b.ActiveSlave != "eth0" || b.Up {
+			t.Errorf("after the refusal snapshot says %+v", b)
+		}
+		f.change(func(n *state.Network) {
+			n.LinkByIndex(eth0).Slave.MIIStatus = state.MIIDown
+			n.LinkByIndex(bond0).Bond.ActiveSlave = eth1
+		})
+		f.event(bond0)
+		time.Sleep(50 * time.Millisecond)
+		if b := e.Snapshot().Bonds[0]; b.Failovers[state.ReasonKernel] != 1 || b.ActiveSlave != "eth1" || !b.Up {
+			t.Errorf("after the kernel's own failover snapshot says %+v", b)
+		}
+		_, before := f.counts()
+		time.Sleep(time.Minute)
+		if _, after := f.counts(); after != before {
+			t.Errorf("%d more requests although the kernel is where it should be", after-before)
+		}
+	})
+}
+
+// What is refused is tried again, later and later, and told of once it lasts.
+func TestRetriesBackOff(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		f.refuse = errors.New("not today")
+		f.net.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "9"
+		e := run(t, f, testConfig())
+		time.Sleep(10 * time.Minute)
+		// 1, 2, 4, 8, 16, then every 30 seconds, each up to a tick late.
+		if n, _ := f.counts(); n < 20 || n > 26 {
+			t.Errorf("%d tries in ten minutes, want about 24", n)
+		}
+		if drift := e.Snapshot().Config.Drift; len(drift) != 1 {
+			t.Errorf("drift is %q", drift)
+		}
+		f.mu.Lock()
+		f.refuse = nil
+		f.mu.Unlock()
+		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "1" })
+		time.Sleep(2 * time.Second)
+		if s := e.Snapshot(); len(s.Config.Drift) != 0 || !s.Config.Applied {
+			t.Errorf("drift is still %q", s.Config.Drift)
+		}
+	})
+}
+
+// After a forced switch nothing is written until the driver has seen the loss:
+// any write could have it go back.
+func TestSettle(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		run(t, f, testConfig())
+		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "9" })
+		f.lose(eth0)
+		time.Sleep(500 * time.Millisecond)
+		if ops, requests := f.counts(); ops != 0 || requests != 1 {
+			t.Errorf("%v written and %d requests before the driver agrees; want the switch alone", f.ops, requests)
+		}
+		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Slave.MIIStatus = state.MIIDown })
+		f.event(eth0)
+		time.Sleep(50 * time.Millisecond)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if want := (state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "1"}); len(f.ops) == 0 || f.ops[0] != state.Op(want) {
+			t.Errorf("written after the driver agrees: %v, want %v", f.ops, want)
+		}
+	})
+}
+
+// A loss that was over before the driver looked has it choose again, once.
+func TestBlink(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.Bonds[0].Options["primary"], cfg.Bonds[0].Options["primary_reselect"] = "eth0", "always"
+		f := newFake()
+		f.net.LinkByIndex(bond0).Bond.Options = state.Options(maps.Clone(cfg.Bonds[0].Options))
+		e := run(t, f, cfg)
+		f.lose(eth0)
+		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = true })
+		f.event(eth0)
+		time.Sleep(time.Minute) // the fake's driver does not choose: it is told once
+		f.mu.Lock()
+		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1), kernel.Reselect(bond0, "always")}; !reflect.DeepEqual(f.requests, want) {
+			t.Errorf("requests %+v, want %+v", f.requests, want)
+		}
+		f.mu.Unlock()
+		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth1" || b.Failovers[state.ReasonLink] != 1 {
+			t.Errorf("snapshot says %+v", b)
+		}
+	})
+}
+
+// prepared is a reflex that has an answer to the loss of eth0.
+func prepared(f *fake, consumed uint64) *reflex {
+	r := &reflex{switcher: fakeSwitcher{f}, seenC: make(chan seen, 4)}
+	r.prepared.Store(&reactions{consumed: consumed, list: []reaction{{slave: eth0, bond: bond0, to: eth1, request: kernel.SetActiveSlave(bond0, eth1)}}})
+	return r
+}
+
+// The reflex answers only what was decided knowing of every event before.
+func TestReflexOrder(t *testing.T) {
+	lost, other, returned := kernel.LinkEvent{Index: eth0}, kernel.LinkEvent{Index: bond0, LinkUp: true}, kernel.LinkEvent{Index: eth0, LinkUp: true}
+	for _, tt := range []struct {
+		name   string
+		events []kernel.LinkEvent
+		acts   bool
+	}{
+		{"a loss", []kernel.LinkEvent{lost}, true},
+		{"after another event", []kernel.LinkEvent{other, lost}, false},
+		{"a return", []kernel.LinkEvent{returned}, false},
+		{"another link's loss", []kernel.LinkEvent{{Index: eth1}}, false},
+		{"lost events", []kernel.LinkEvent{{Lost: true}}, false},
+		{"a removed card", []kernel.LinkEvent{{Index: eth0, Gone: true}}, true},
+	} {
+		f := newFake()
+		r := prepared(f, 0)
+		for i := range tt.events {
+			r.handle(&tt.events[i])
+		}
+		if _, n := f.counts(); (n == 1) != tt.acts {
+			t.Errorf("%s: %d requests, want one: %t", tt.name, n, tt.acts)
+		}
+		for i := range tt.events {
+			if s := <-r.seenC; s.count != uint64(i+1) || s.Index != tt.events[i].Index {
+				t.Errorf("%s: event %d is passed on as %+v", tt.name, i, s)
+			}
+		}
+	}
+}
+
+// An engine that is too slow is told to read anew; the reflex never waits.
+func TestReflexDrops(t *testing.T) {
+	r := prepared(newFake(), 0)
+	for range cap(r.seenC) + 1 {
+		r.handle(&kernel.LinkEvent{Index: bond0})
+	}
+	if !r.dropped.Load() || r.count != uint64(cap(r.seenC)+1) {
+		t.Errorf("dropped is %t after %d events", r.dropped.Load(), r.count)
+	}
+}
+
+type nullSwitcher struct{ n int }
+
+func (s *nullSwitcher) Do(*kernel.Request) error { s.n++; return nil }
+
+func TestReflexAllocates(t *testing.T) {
+	r, s, ev := prepared(newFake(), 0), new(nullSwitcher), &kernel.LinkEvent{Index: eth0}
+	r.switcher = s
+	if n := testing.AllocsPerRun(100, func() {
+		r.count = 0
+		r.handle(ev)
+		<-r.seenC
+	}); n != 0 || s.n == 0 {
+		t.Errorf("%v allocations for each event, %d requests", n, s.n)
+	}
+}
