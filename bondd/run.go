@@ -26,7 +26,11 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 	if code, ok := parse(flags, args, 0); !ok {
 		return code
 	}
-	log := slog.New(slog.NewTextHandler(std.err, nil))
+	out := std.err
+	if onGokrazy() {
+		out = withConsole(out)
+	}
+	log := slog.New(slog.NewTextHandler(out, nil))
 	cfg, source := configuration(*file, log)
 	log.Info("bondd starts", "version", version(), "config", source.Name)
 	if err := daemon(ctx, cfg, source, log); err != nil {
@@ -125,10 +129,16 @@ func serve(ctx context.Context, cfg *config.Config, handler http.Handler, log *s
 	}
 }
 
+// onGokrazy reports whether gokrazy's init started this process.
+func onGokrazy() bool {
+	_, err := os.Stat("/gokrazy/init")
+	return err == nil && os.Getppid() == 1
+}
+
 // resolvConf is the file for the DNS servers: gokrazy's /etc/resolv.conf is a
 // link to it. Elsewhere the resolver is not bondd's to configure.
 func resolvConf() string {
-	if _, err := os.Stat("/gokrazy/init"); err != nil || os.Getppid() != 1 {
+	if !onGokrazy() {
 		return ""
 	}
 	return "/tmp/resolv.conf"
