@@ -2,10 +2,12 @@
 
 export CGO_ENABLED = 0
 GO ?= go
-# Every package that is not kept from the tests by the machine: see BONDD_SKIP in the README.
 TESTFLAGS ?=
 NICS ?= 2
 MODEL ?= e1000
+
+# A configuration to put on the image: make image CONFIG=bondd.toml
+CONFIG ?=
 
 IMAGE = build/appliance.img
 SOURCES := $(shell git ls-files '*.go' 'appliance/*' 'image/kernel/*' go.mod go.sum)
@@ -24,9 +26,10 @@ build/bondd: $(SOURCES)
 	GOOS=linux GOARCH=amd64 $(GO) build -trimpath -o $@ ./bondd
 
 .PHONY: image
-image: deps $(IMAGE) ## the bootable disk: build/appliance.img, build/admin-password
-$(IMAGE): $(SOURCES)
-	$(GO) run ./image/cmd/mkimage -out $@ -password build/admin-password
+image: deps $(IMAGE) ## the bootable disk, build/appliance.img; CONFIG=bondd.toml puts that file on it
+$(IMAGE): $(SOURCES) $(if $(CONFIG),$(CONFIG) always)
+	$(GO) run ./image/cmd/mkimage -out $@ -password build/admin-password $(if $(CONFIG),-config $(CONFIG))
+.PHONY: always
 
 .PHONY: run
 run: image ## boot the image in QEMU with two cards on a virtual switch

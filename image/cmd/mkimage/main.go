@@ -1,6 +1,6 @@
 // Command mkimage builds the disk image of the appliance.
 //
-//	go run ./image/cmd/mkimage -out build/appliance.img -password build/admin-password
+//	go run ./image/cmd/mkimage [-config bondd.toml] -out build/appliance.img -password build/admin-password
 //
 // It needs the go command and e2fsprogs, and no privileges.
 package main
@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"bondd.internal/config"
 	"bondd.internal/image/build"
 )
 
@@ -31,15 +32,32 @@ func run() error {
 	flag.StringVar(&o.Out, "out", "build/appliance.img", "write the image to `FILE`")
 	flag.StringVar(&o.Password, "password", "build/admin-password", "write the administrator's password to `FILE`")
 	flag.Int64Var(&o.Size, "size", build.DefaultSize, fmt.Sprintf("size of the disk in `BYTES`, at least %d; what the system does not need is for /perm", build.MinSize))
+	conf := flag.String("config", "", "put the configuration `FILE` on /perm; without it the built-in default runs")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
+	}
+
+	var toml []byte
+	if *conf != "" {
+		var err error
+		if toml, err = os.ReadFile(*conf); err != nil {
+			return fmt.Errorf("read configuration: %w", err)
+		}
+		if _, err = config.Parse(*conf, toml); err != nil {
+			return fmt.Errorf("the configuration is not good:\n%w", err)
+		}
 	}
 
 	fmt.Fprintln(os.Stderr, "mkimage: building the image, which takes half a minute or more")
 	r, err := build.Image(ctx, o)
 	if err != nil {
 		return err
+	}
+	if toml != nil {
+		if err := build.WritePerm(o.Out, map[string][]byte{"bondd/bondd.toml": toml}); err != nil {
+			return err
+		}
 	}
 	fmt.Printf(`%s: bootable from BIOS and UEFI, /perm has %d MiB
 %s: password of the user gokrazy
