@@ -184,7 +184,9 @@ func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Ti
 		b.pending = time.Time{}
 	case to != 0:
 		b.pending = time.Time{} // it is done: what the driver does next is its own
-		b.left = b.active
+		if e.nameOf(b.active) == b.primary {
+			b.left = b.active
+		}
 		e.switched(b, to, reason, since, done)
 	}
 	// After an inspection the next read tells what the driver made of it.

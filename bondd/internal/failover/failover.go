@@ -11,8 +11,8 @@ type Bond struct {
 	Active  int // index of the active slave; 0: none
 	Primary int // index of the preferred slave; 0: none
 
-	// Left is the index of the slave that a Switch has left and that the driver
-	// has taken to be up ever since; 0: none.
+	// Left is the index of the preferred slave if a Switch has left it and the
+	// driver has taken it to be up ever since; 0 if not.
 	Left int
 
 	// UpDelay and DownDelay: the configuration asks that a returned or a lost
@@ -93,7 +93,7 @@ func decideActiveBackup(b *Bond) Decision {
 		}
 	}
 	switch {
-	case alive && best != 0 && best == b.Left && best == b.Primary:
+	case alive && best != 0 && best == b.Left:
 		return Decision{Action: Reselect, Reason: state.ReasonPrimary}
 	case alive:
 		return Decision{}
