@@ -84,9 +84,8 @@ func newBond(cfg config.Bond) *bond {
 
 func (b *bond) activeBackup() bool { return b.cfg.Mode() == "active-backup" }
 
-// delays reports whether the configuration has the driver wait before it
-// believes a link. Then nothing may make it look sooner.
-func (b *bond) delays() bool { return b.cfg.UpDelay() > 0 || b.cfg.DownDelay() > 0 }
+// set takes a change of carrier. What ethtool said before is void.
+func (l *link) set(up bool, at time.Time) { l.up, l.upAt, l.asked = up, at, up && l.trusted }
 
 // A link is what is known of one interface from events and polls, which are
 // newer than the last read.
@@ -99,9 +98,6 @@ type link struct {
 	asked   bool
 	trusted bool
 }
-
-// set takes a change of carrier. What ethtool said before is void.
-func (l *link) set(up bool, at time.Time) { l.up, l.upAt, l.asked = up, at, up && l.trusted }
 
 // linkUp combines the watches: each alone may find that a link is gone.
 func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }

@@ -107,9 +107,9 @@ func invert(op state.Op, before *state.Network) state.Op {
 		}
 		return state.SetOption{Bond: op.Bond, Option: op.Option, Value: l.Bond.Options[op.Option]}
 	case state.Release:
-		return state.Enslave{Slave: op.Slave, Bond: op.Bond}
+		return state.Enslave(op)
 	case state.Enslave:
-		return state.Release{Slave: op.Slave, Bond: op.Bond}
+		return state.Release(op)
 	case state.AddAddress:
 		return state.DelAddress{Link: op.Link, Prefix: op.Prefix}
 	case state.DelAddress:
