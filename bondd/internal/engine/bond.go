@@ -84,9 +84,6 @@ func newBond(cfg config.Bond) *bond {
 
 func (b *bond) activeBackup() bool { return b.cfg.Mode() == "active-backup" }
 
-// set takes a change of carrier. What ethtool said before is void.
-func (l *link) set(up bool, at time.Time) { l.up, l.upAt, l.asked = up, at, up && l.trusted }
-
 // A link is what is known of one interface from events and polls, which are
 // newer than the last read.
 type link struct {
@@ -98,6 +95,9 @@ type link struct {
 	asked   bool
 	trusted bool
 }
+
+// set takes a change of carrier. What ethtool said before is void.
+func (l *link) set(up bool, at time.Time) { l.up, l.upAt, l.asked = up, at, up && l.trusted }
 
 // linkUp combines the watches: each alone may find that a link is gone.
 func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }
