@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/status"
@@ -32,6 +33,7 @@ type handler struct {
 	requests chan struct{} // holds one for each request being answered
 	streams  chan struct{} // holds one for each open event stream
 	changes  changes
+	rendered atomic.Pointer[rendered] // the page that was asked for last
 }
 
 // Handler serves everything that is read over HTTP. metrics answers /metrics.

@@ -57,17 +57,32 @@ func (h *handler) asset(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, files, "assets/"+name)
 }
 
-// page renders the status page. It is complete without the script, which only
-// fetches it again and again and puts what changed in place.
+// rendered is the page of one snapshot under one name of the machine.
+type rendered struct {
+	of   *state.Snapshot
+	host string
+	body []byte
+}
+
+// page answers with the status page. It is complete without the script, which
+// only fetches it again and again and puts what changed in place. However many
+// ask for it, a snapshot is rendered once: that costs a small machine far more
+// than an answer.
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
-	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, newPage(h.src.Snapshot(), r.Host)); err != nil {
-		h.log.Error("render status page", "err", err)
-		http.Error(w, "the status page could not be rendered", http.StatusInternalServerError)
-		return
+	s := h.src.Snapshot()
+	p := h.rendered.Load()
+	if p == nil || p.of != s || p.host != r.Host {
+		var body bytes.Buffer
+		if err := pageTemplate.Execute(&body, newPage(s, r.Host)); err != nil {
+			h.log.Error("render status page", "err", err)
+			http.Error(w, "the status page could not be rendered", http.StatusInternalServerError)
+			return
+		}
+		p = &rendered{s, r.Host, body.Bytes()}
+		h.rendered.Store(p)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	write(w, body.Bytes())
+	write(w, p.body)
 }
 
 // recentEvents is how many events are in view; the older ones are folded away,
