@@ -19,7 +19,9 @@
 // numbers every time, and a test that waits for a minute costs nothing. There
 // is no network, no disk and no input but the initramfs.
 //
-// In the machine the test binary has two roles. As process 1 it mounts the
+// In the machine the test binary has three roles. As process 1 it mounts the
 // usual file systems, starts itself again as the tests, reaps orphans, hands
-// back the exit status and what the tests left in [Output], and powers off.
+// back the exit status and what the tests left in [Output], and powers off. As
+// the tests it is what `go test` would have run; the netlab package starts it
+// once more for each stream of packets, to send them (see the sender package).
 package guest

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bondd.internal/image/guest/sender"
 )
 
 // Config says what a package's kernel tests need beside the test binary. The
@@ -46,11 +48,12 @@ type Config struct {
 
 // The environment variable roleVar says which part of the guest a process
 // plays. The kernel hands it to process 1 from its command line, process 1 to
-// the tests.
+// the tests, and they to the sender of each stream.
 const (
-	roleVar  = "BONDD_GUEST"
-	roleInit = "init"
-	roleTest = "test"
+	roleVar    = sender.RoleVar
+	roleInit   = "init"
+	roleTest   = "test"
+	roleSender = sender.Role
 )
 
 // outputDir is where tests leave files for the host.
@@ -71,6 +74,8 @@ func Main(m *testing.M, cfg Config) {
 		os.Exit(2)
 	case roleTest:
 		os.Exit(m.Run())
+	case roleSender:
+		os.Exit(sender.Main())
 	}
 	if slices.Contains(strings.Split(os.Getenv("BONDD_SKIP"), ","), "vm") {
 		fmt.Println("skipped: vm (BONDD_SKIP)")

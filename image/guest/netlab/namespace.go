@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bondd.internal/image/guest/sender"
 )
 
 // Programs returns the programs of the host that this package runs in the
 // guest, for guest.Config.
-func Programs() []string { return []string{"bridge", "ip"} }
+func Programs() []string { return []string{"bridge", "ip", sender.Program} }
 
 // A Namespace is a network namespace that lives as long as the test. Every
 // method that fails ends the test.

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
-	"sync/atomic"
+	"os"
 	"testing"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bondd.internal/image/guest/sender"
 )
 
 // StreamConfig describes a stream of UDP packets.
@@ -28,27 +29,19 @@ type StreamConfig struct {
 }
 
 // A Stream is a running stream: one numbered packet per interval, sent by a
-// thread of its own with real-time priority, on an absolute timer. Each is
+// process of its own with real-time priority, on an absolute timer. Each is
 // stamped by the kernel when it reaches the receiver. The receiver reads them
 // only when the stream has been stopped, so that nothing but the sender takes
 // processor time from what is measured.
 type Stream struct {
-	t        testing.TB
-	cfg      StreamConfig
-	send     int // sockets
-	receive  int
-	stop     atomic.Bool
-	finished chan sent
+	t       testing.TB
+	cfg     StreamConfig
+	receive int             // socket; -1 when closed
+	process *sender.Process // nil when stopped
 }
 
-// sent is what the sender knows at its end.
-type sent struct {
-	packets  int
-	lateness time.Duration
-	err      error
-}
-
-// StartStream starts a stream. The test must stop it.
+// StartStream starts a stream and returns when its first packet is under way.
+// The test should stop it; if it fails before, the stream ends with the test.
 func StartStream(t testing.TB, cfg StreamConfig) *Stream {
 	t.Helper()
 	if cfg.Interval == 0 {
@@ -57,24 +50,23 @@ func StartStream(t testing.TB, cfg StreamConfig) *Stream {
 	if cfg.MaxPackets == 0 {
 		cfg.MaxPackets = 50_000
 	}
-	s := &Stream{t: t, cfg: cfg, finished: make(chan sent, 1)}
-	if err := s.open(); err != nil {
+	s := &Stream{t: t, cfg: cfg, receive: -1}
+	t.Cleanup(s.end)
+	if err := s.start(); err != nil {
 		t.Fatalf("start a stream from %s to %s: %v", cfg.From.Name, cfg.To.Name, err)
 	}
-	// The guest has one processor; without a second P the sender would wait,
-	// after each system call, for whatever other goroutine runs.
-	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)))
-	go s.sendAll()
 	return s
 }
 
-func (s *Stream) open() error {
+// start opens the sockets and starts the sender.
+func (s *Stream) start() (err error) {
 	family := unix.AF_INET6
 	if s.cfg.Dest.Addr().Is4() {
 		family = unix.AF_INET
 	}
 	s.receive = s.cfg.To.socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK)
-	s.send = s.cfg.From.socket(family, unix.SOCK_DGRAM)
+	send := os.NewFile(uintptr(s.cfg.From.socket(family, unix.SOCK_DGRAM)), "send")
+	defer send.Close() // the sender has its own
 
 	// A small packet is charged with less than 1.5 kB; every one may arrive
 	// twice. The kernel doubles the value.
@@ -90,10 +82,11 @@ func (s *Stream) open() error {
 	if err := unix.Bind(s.receive, dest); err != nil {
 		return fmt.Errorf("bind to %v: %w", s.cfg.Dest, err)
 	}
-	if err := unix.Connect(s.send, dest); err != nil {
+	if err := unix.Connect(int(send.Fd()), dest); err != nil {
 		return fmt.Errorf("connect to %v: %w", s.cfg.Dest, err)
 	}
-	return nil
+	s.process, err = sender.Start(send, sender.Config{Interval: s.cfg.Interval, MaxPackets: s.cfg.MaxPackets})
+	return err
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
@@ -103,66 +96,38 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
-// sendAll is the sender's goroutine; it ends when stop is set.
-func (s *Stream) sendAll() {
-	// Never unlocked: a thread with real-time priority must not be reused.
-	runtime.LockOSThread()
-	s.finished <- s.sendLoop()
-}
-
-func (s *Stream) sendLoop() sent {
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}
-	if err := unix.SchedSetAttr(0, attr, 0); err != nil {
-		return sent{err: fmt.Errorf("set real-time priority: %w", err)}
-	}
-	var (
-		result  sent
-		packet  [8]byte
-		now     unix.Timespec
-		next    int64
-		payload = packet[:]
-	)
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail
-	next = now.Nano()
-	for !s.stop.Load() {
-		if result.packets == s.cfg.MaxPackets {
-			result.err = fmt.Errorf("%d packets were sent before the stream was stopped, set MaxPackets", result.packets)
-			break
-		}
-		binary.BigEndian.PutUint64(payload, uint64(result.packets))
-		// A packet that cannot be sent is a lost packet, like any other.
-		_, _ = unix.Write(s.send, payload)
-		result.packets++
-
-		next += int64(s.cfg.Interval)
-		wake := unix.NsecToTimespec(next)
-		for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &wake, nil) == unix.EINTR {
-		}
-		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-		result.lateness = max(result.lateness, time.Duration(now.Nano()-next))
-	}
-	return result
-}
-
 // Stop ends the stream, waits for packets under way, and returns what became
 // of all of them.
 func (s *Stream) Stop() Report {
 	s.t.Helper()
-	s.stop.Store(true)
-	sent := <-s.finished
-	defer unix.Close(s.receive)
-	defer unix.Close(s.send)
-	if sent.err != nil {
-		s.t.Fatalf("stream from %s to %s: %v", s.cfg.From.Name, s.cfg.To.Name, sent.err)
+	process := s.process
+	s.process = nil
+	sent, err := process.Stop()
+	if err != nil {
+		s.t.Fatalf("stream from %s to %s: %v", s.cfg.From.Name, s.cfg.To.Name, err)
 	}
 	time.Sleep(50 * time.Millisecond)
 	arrivals, err := s.drain()
 	if err != nil {
 		s.t.Fatalf("stream from %s to %s: receive: %v", s.cfg.From.Name, s.cfg.To.Name, err)
 	}
-	report := Analyze(sent.packets, arrivals)
-	report.SenderLateness = sent.lateness
+	s.end()
+	report := Analyze(sent.Packets, arrivals)
+	report.SenderLateness = sent.Lateness
 	return report
+}
+
+// end closes what is open. It is the end of a stream that the test has not
+// stopped, too; nobody asks what became of that one.
+func (s *Stream) end() {
+	if s.process != nil {
+		_, _ = s.process.Stop()
+		s.process = nil
+	}
+	if s.receive >= 0 {
+		unix.Close(s.receive)
+		s.receive = -1
+	}
 }
 
 // drain reads all packets that wait in the receive buffer.
