@@ -41,6 +41,7 @@ type bond struct {
 	pending     time.Time
 	pendingFor  state.Reason
 	pendingTook time.Duration
+	actedAt     time.Time // when it was done
 	// decidedOn is what the last decision was made on: the same one is not
 	// carried out twice before the kernel's view was read again.
 	decidedOn failover.Bond
@@ -172,6 +173,7 @@ func (e *Engine) decide(b *bond, since time.Time) {
 // acted notes what a request of the engine's or the reflex's has done.
 func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Time, err error) {
 	b.pending, b.pendingFor, b.pendingTook = since, reason, done.Sub(since)
+	b.actedAt = done
 	switch {
 	case err != nil:
 		// The kernel sees the bond otherwise than we do, most likely because it

@@ -41,6 +41,7 @@ func (e *Engine) read(ctx context.Context) bool {
 		e.readErr = ""
 		e.log.Info("the kernel's network state can be read again")
 	}
+	e.drain() // what the reflex did meanwhile is not the kernel's doing
 	if interfacesChanged(e.net, n) {
 		e.probe()
 	}
@@ -52,7 +53,7 @@ func (e *Engine) read(ctx context.Context) bool {
 		if l == nil {
 			l = new(link)
 		}
-		if up := n.Links[i].LinkUp(); up != l.up {
+		if up := n.Links[i].LinkUp(); up != l.up && !l.upAt.After(began) {
 			l.set(up, began)
 		}
 		seen[n.Links[i].Index] = l
@@ -65,6 +66,18 @@ func (e *Engine) read(ctx context.Context) bool {
 	}
 	e.prepare()
 	return true
+}
+
+// drain takes the events that are waiting.
+func (e *Engine) drain() {
+	for {
+		select {
+		case s := <-e.reflex.seenC:
+			e.onEvent(&s)
+		default:
+			return
+		}
+	}
 }
 
 // interfacesChanged reports whether a link came, went or was renamed.
@@ -93,6 +106,8 @@ func (e *Engine) adopt(b *bond, before *state.Network, now time.Time) {
 		b.left = 0
 	}
 	switch {
+	case b.actedAt.After(now):
+		// The read may be older than our own write; the next one is not.
 	case active == 0:
 		b.active = 0
 	case b.active == active:
