@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/status"
@@ -25,6 +26,10 @@ type Source interface {
 const (
 	maxRequests    = 32 // being answered at once, except event streams
 	maxEventStream = 16 // open event streams
+
+	// maxWait is how long a request waits to be answered at all. While a cable
+	// is pulled, what was asked meanwhile arrives at once.
+	maxWait = 5 * time.Second
 )
 
 type handler struct {
@@ -54,9 +59,9 @@ func Handler(src Source, metrics http.Handler, log *slog.Logger) http.Handler {
 		"GET /api/v1/status": http.HandlerFunc(h.status),
 		"GET /api/v1/config": http.HandlerFunc(h.config),
 	} {
-		mux.Handle(pattern, limit(h.requests, answer))
+		mux.Handle(pattern, limit(h.requests, maxWait, answer))
 	}
-	mux.Handle("GET /api/v1/events", limit(h.streams, http.HandlerFunc(h.events)))
+	mux.Handle("GET /api/v1/events", limit(h.streams, 0, http.HandlerFunc(h.events)))
 	return secure(mux)
 }
 
@@ -72,18 +77,34 @@ func secure(next http.Handler) http.Handler {
 	})
 }
 
-// limit answers 503 while slots is full.
-func limit(slots chan struct{}, next http.Handler) http.Handler {
+// limit answers 503 if slots is full and stays so for the time wait.
+func limit(slots chan struct{}, wait time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-			next.ServeHTTP(w, r)
-		default:
+		if !take(r.Context(), slots, wait) {
 			w.Header().Set("Retry-After", "5")
 			http.Error(w, "too many requests at once: try again in a few seconds", http.StatusServiceUnavailable)
+			return
 		}
+		defer func() { <-slots }()
+		next.ServeHTTP(w, r)
 	})
+}
+
+// take puts one into slots and reports whether there was room within the time wait.
+func take(ctx context.Context, slots chan struct{}, wait time.Duration) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	select {
+	case slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -98,10 +99,32 @@ func TestServeErrors(t *testing.T) {
 	}
 }
 
+// A request that finds all slots taken is answered when one is free.
+func TestRequestsWait(t *testing.T) {
+	slots := make(chan struct{}, 1)
+	slots <- struct{}{}
+	address, stop := serveOn(t, "", limit(slots, time.Minute, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	go func() {
+		time.Sleep(20 * time.Millisecond) // most likely the request waits by then; it is answered in any case
+		<-slots
+	}()
+	response, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("a request that waited: %d, want 200", response.StatusCode)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("serve: %v", err)
+	}
+}
+
 func TestTooManyRequests(t *testing.T) {
 	slots := make(chan struct{}, 1)
 	entered, leave := make(chan struct{}), make(chan struct{})
-	h := limit(slots, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave }))
+	h := limit(slots, 0, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave }))
 	address, stop := serveOn(t, "", h)
 	firstC := make(chan error, 1)
 	go func() {
