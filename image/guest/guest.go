@@ -3,12 +3,11 @@ package guest
 import (
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"bondd.internal/image/guest/sender"
+	"bondd.internal/image/skip"
 )
 
 // Config says what a package's kernel tests need beside the test binary. The
@@ -77,7 +76,7 @@ func Main(m *testing.M, cfg Config) {
 	case roleSender:
 		os.Exit(sender.Main())
 	}
-	if slices.Contains(strings.Split(os.Getenv("BONDD_SKIP"), ","), "vm") {
+	if skip.Named(skip.VM) {
 		fmt.Println("skipped: vm (BONDD_SKIP)")
 		os.Exit(0)
 	}

@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"bondd.internal/image/guest/initramfs"
+	"bondd.internal/image/skip"
 	"bondd.internal/image/vm"
 )
 
 func TestMain(m *testing.M) {
-	if slices.Contains(strings.Split(os.Getenv("BONDD_SKIP"), ","), "vm") {
+	if skip.Named(skip.VM) {
 		fmt.Println("skipped: vm (BONDD_SKIP)")
 		return
 	}

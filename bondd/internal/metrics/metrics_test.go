@@ -21,6 +21,7 @@ import (
 	"bondd.internal/bondd/internal/metrics"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
+	"bondd.internal/image/skip"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -139,7 +140,7 @@ func TestHandlerFormats(t *testing.T) {
 }
 
 func TestPromtool(t *testing.T) {
-	fixture.Needs(t, "prometheus")
+	skip.If(t, skip.Prometheus)
 	check := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
 	check.Stdin = strings.NewReader(scrape(t, fixture.Healthy()))
 	out, err := check.CombinedOutput()

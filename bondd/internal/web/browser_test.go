@@ -13,6 +13,7 @@ import (
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
+	"bondd.internal/image/skip"
 )
 
 // patience bounds every wait of a browser test, on a machine however slow.
@@ -27,7 +28,7 @@ type browser struct {
 // newBrowser starts Chromium, which must be installed.
 func newBrowser(t *testing.T) *browser {
 	t.Helper()
-	fixture.Needs(t, "browser")
+	skip.If(t, skip.Browser)
 	allocator, stopAllocator := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("/usr/bin/chromium"),
 		chromedp.NoSandbox, // tests may run as root, as in a container

@@ -2,22 +2,19 @@ package selftest_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+
+	"bondd.internal/image/skip"
 )
 
 // fixture builds the test binary of testdata/fixture.
 func fixture(t *testing.T) string {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("BONDD_SKIP"), ","), "vm") {
-		fmt.Println("skipped: vm (BONDD_SKIP)")
-		os.Exit(0)
-	}
+	skip.If(t, skip.VM)
 	binary := filepath.Join(t.TempDir(), "fixture.test")
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, "./testdata/fixture").CombinedOutput(); err != nil {
 		t.Fatalf("build the fixture: %v\n%s", err, out)
