@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +59,7 @@ func TestMain(m *testing.M) {
 // test if BONDD_SKIP names vm.
 func wholeImage(t *testing.T) *image {
 	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("BONDD_SKIP"), ","), "vm") {
+	if skipped("vm") {
 		t.Skip("BONDD_SKIP names vm")
 	}
 	img, err := buildOnce()
