@@ -94,6 +94,7 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, log *
 		Listen:     func() (engine.Listener, error) { return kernel.Listen() },
 		Poller:     poller,
 		Inventory:  func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
+		Writes:     func() uint64 { return client.Writes() + reflex.Writes() + switcher.Writes() },
 		Hostname:   hostname,
 		ResolvConf: resolvConf(),
 		Version:    version(),

@@ -50,6 +50,7 @@ type Deps struct {
 	Poller    Poller
 	PollEvery time.Duration // 0: the shortest miimon of all bonds
 	Inventory func(context.Context) ([]hwprobe.NIC, error)
+	Writes    func() uint64 // write requests sent by all of the above; may be nil
 
 	Hostname   string // told to DHCP servers; may be empty
 	ResolvConf string // file that gets the DNS servers; empty: none is written

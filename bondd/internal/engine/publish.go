@@ -29,6 +29,9 @@ func (e *Engine) publish(now time.Time) {
 		},
 	}
 	s.Totals.PollDuration = e.totals.PollDuration.Clone()
+	if e.deps.Writes != nil {
+		s.Totals.Writes = e.deps.Writes()
+	}
 	for _, b := range e.bonds {
 		s.Bonds = append(s.Bonds, e.bondState(b))
 		s.Config.Drift = append(s.Config.Drift, b.drift...)

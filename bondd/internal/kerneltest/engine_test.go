@@ -2,9 +2,7 @@ package kerneltest
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -59,8 +57,7 @@ func startEngine(t testing.TB, lan *netlab.LAN, watch, toml string) *daemon {
 // kernel, refused ones included.
 func (d *daemon) writes() int {
 	d.t.Helper()
-	_, body := d.get("/writes")
-	n, err := strconv.Atoi(body)
+	n, err := strconv.Atoi(d.metric("bondd_kernel_writes_total"))
 	if err != nil {
 		d.t.Fatalf("ask for the number of writes: %v", err)
 	}
@@ -98,6 +95,7 @@ func serveEngine(ctx context.Context, log *slog.Logger) error {
 	defer switcher.Close()
 	deps := engine.Deps{
 		Kernel: client, Reflex: reflex, Switcher: switcher,
+		Writes:    func() uint64 { return client.Writes() + reflex.Writes() + switcher.Writes() },
 		PollEvery: pollEvery,
 		Inventory: func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
 		Log:       log,
@@ -112,13 +110,10 @@ func serveEngine(ctx context.Context, log *slog.Logger) error {
 	}
 	e := engine.New(cfg, engine.Source{Name: "a test"}, deps)
 
-	mux := http.NewServeMux()
-	mux.Handle("/", web.Handler(e, metrics.Handler(e.Snapshot, log), log))
-	mux.HandleFunc("/writes", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, client.Writes()+reflex.Writes()+switcher.Writes())
-	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.Run(ctx) })
-	g.Go(func() error { return web.Serve(ctx, cfg.HTTP.Listen, "", mux, log) })
+	g.Go(func() error {
+		return web.Serve(ctx, cfg.HTTP.Listen, "", web.Handler(e, metrics.Handler(e.Snapshot, log), log), log)
+	})
 	return g.Wait()
 }

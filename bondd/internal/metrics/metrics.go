@@ -104,6 +104,7 @@ var (
 	polls         = counter("polls_total", "Polls of the link state of all slaves.")
 	pollDuration  = newHistogram("poll_duration_seconds", "The time that one poll of the link state of all slaves took.")
 	disagreements = counter("link_disagreements_total", "Polls that found another link state than the kernel's events had told.")
+	kernelWrites  = counter("kernel_writes_total", "Write requests sent to the kernel, refused ones included; a bond that is as configured gets none.")
 	resyncs       = counter("netlink_resyncs_total", "Full reads of the kernel's state after events were lost or could not be understood.")
 
 	hardwareVerdict = gauge("hardware_verdict", "Whether this is the verdict on the machine's network cards.", "verdict")
@@ -154,7 +155,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range []metric{
 		buildInfo, bondInfo, bondUp, bondDegraded, bondSlavesConfigured, bondSlavesUp, failovers, lastFailover,
 		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
-		polls, disagreements, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
+		polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
 	} {
 		ch <- m.desc
 	}
@@ -177,6 +178,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	polls.send(ch, float64(s.Totals.Polls))
 	pollDuration.send(ch, &s.Totals.PollDuration)
 	disagreements.send(ch, float64(s.Totals.Disagreements))
+	kernelWrites.send(ch, float64(s.Totals.Writes))
 	resyncs.send(ch, float64(s.Totals.Resyncs))
 
 	for _, v := range verdicts {

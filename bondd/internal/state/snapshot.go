@@ -140,6 +140,7 @@ type Totals struct {
 	Polls         uint64
 	PollDuration  Histogram // seconds
 	Disagreements uint64    // a poll found another link state than the events had told
+	Writes        uint64    // write requests sent to the kernel, refused ones included
 	Resyncs       uint64    // a full re-read after lost or undecodable events
 }
 
