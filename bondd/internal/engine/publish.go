@@ -179,7 +179,7 @@ func changes(old, new *state.Snapshot) []state.Event {
 		if new.Config.Error != "" {
 			add("", "", "config", false, "%s", new.Config.Error)
 		}
-		add("", "", "config", true, "the configuration from %s is applied", new.Config.Source)
+		add("", "", "config", true, "configuration applied: %s", new.Config.Source)
 	}
 	if old.Hardware.Verdict != new.Hardware.Verdict {
 		add("", "", "hardware", new.Hardware.Verdict == hwprobe.VerdictPass, "hardware check: %s", new.Hardware.Verdict)
