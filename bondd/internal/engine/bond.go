@@ -205,7 +205,7 @@ func (e *Engine) switched(b *bond, to int, reason state.Reason, since, done time
 	b.last = name
 	b.failovers[reason]++
 	b.lastFailover, b.lastTook = done, done.Sub(since)
-	e.note(state.Event{Time: done, Bond: b.cfg.Name, Slave: name, Kind: "failover", Good: reason == state.ReasonPrimary,
+	e.switches = append(e.switches, state.Event{Time: done, Bond: b.cfg.Name, Slave: name, Kind: "failover", Good: reason == state.ReasonPrimary,
 		Message: failoverMessage(from, name, reason, done.Sub(since))})
 	if reason != state.ReasonKernel && reason != state.ReasonPrimary {
 		b.duration.Observe(done.Sub(since).Seconds())
@@ -228,7 +228,7 @@ func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
 		}
 		b.failovers[reason]++
 		b.lastFailover, b.lastTook = now, b.pendingTook
-		e.note(state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
+		e.switches = append(e.switches, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
 			Message: failoverMessage(name, "", reason, b.pendingTook)})
 	}
 }

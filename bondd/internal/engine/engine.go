@@ -91,6 +91,7 @@ type Engine struct {
 	readErr  string    // why the last read failed; empty if it did not
 	applied  bool
 	events   []state.Event
+	switches []state.Event // noted since the last publish
 	totals   state.Totals
 
 	started  time.Time

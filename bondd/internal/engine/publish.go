@@ -37,9 +37,11 @@ func (e *Engine) publish(now time.Time) {
 		s.Config.Drift = append(s.Config.Drift, b.drift...)
 	}
 	if old := e.snapshot.Load(); old != nil {
-		for _, ev := range changes(old, s) {
+		// A link is lost before its traffic moves.
+		for _, ev := range append(changes(old, s), e.switches...) {
 			e.note(ev)
 		}
+		e.switches = nil
 	}
 	s.Events = e.events
 	e.snapshot.Store(s)
@@ -243,18 +245,18 @@ func linkWords(s *state.Slave) string {
 // failoverMessage tells a switch in words. to is empty where traffic is shared
 // out over the slaves that are left.
 func failoverMessage(from, to string, reason state.Reason, took time.Duration) string {
-	took = took.Round(10 * time.Microsecond)
+	ms := fmt.Sprintf("%.2f ms", float64(took.Microseconds())/1000)
 	switch {
 	case to == "" && reason == state.ReasonKernel:
 		return fmt.Sprintf("the kernel took %s out of the bond", from)
 	case to == "":
-		return fmt.Sprintf("%s lost its link and is out of the bond after %s", from, took)
+		return fmt.Sprintf("%s lost its link and is out of the bond after %s", from, ms)
 	case reason == state.ReasonPrimary:
 		return fmt.Sprintf("traffic is back on the primary %s", to)
 	case reason == state.ReasonKernel:
 		return fmt.Sprintf("the kernel moved traffic from %s to %s", from, to)
 	case reason == state.ReasonAdmin:
-		return fmt.Sprintf("traffic moved from %s to %s as asked, in %s", from, to, took)
+		return fmt.Sprintf("traffic moved from %s to %s as asked, in %s", from, to, ms)
 	}
-	return fmt.Sprintf("traffic moved from %s to %s, %s after %s lost its %s", from, to, took, from, reason)
+	return fmt.Sprintf("traffic moved from %s to %s, %s after %s lost its %s", from, to, ms, from, reason)
 }
