@@ -14,10 +14,11 @@
 // `-short` and `-coverprofile` mean what they always mean.
 //
 // The machine has one CPU whose clock counts instructions (one nanosecond
-// each) and which skips the time it would sleep. No duration that a test
-// measures depends on how busy the host is, the same binary measures the same
-// numbers every time, and a test that waits for a minute costs nothing. There
-// is no network, no disk and no input but the initramfs.
+// each) and which skips the time it would sleep. A test that waits for a minute
+// costs nothing, and what a test measures is what its programs did, however
+// busy the host is. A short run repeats the one before to the nanosecond; in a
+// long one some microseconds slip at times, and what follows falls differently.
+// There is no network, no disk and no input but the initramfs.
 //
 // In the machine the test binary has three roles. As process 1 it mounts the
 // usual file systems, starts itself again as the tests, reaps orphans, hands
