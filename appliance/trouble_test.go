@@ -186,7 +186,7 @@ func TestNoCard(t *testing.T) {
 	m := boot(t, "", vm.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := m.WaitConsole(ctx, "there is no network card to bond"); err != nil {
+	if err := m.WaitConsole(ctx, "there is no Ethernet card in this machine"); err != nil {
 		t.Error(err)
 	}
 	// What ends is started again, with a first line in the log each time.
