@@ -184,7 +184,14 @@ func changes(old, new *state.Snapshot) []state.Event {
 		add("", "", "config", true, "configuration applied: %s", new.Config.Source)
 	}
 	if old.Hardware.Verdict != new.Hardware.Verdict {
-		add("", "", "hardware", new.Hardware.Verdict == hwprobe.VerdictPass, "hardware check: %s", new.Hardware.Verdict)
+		why := ""
+		for _, f := range new.Hardware.Findings {
+			if string(f.Severity) == string(new.Hardware.Verdict) && f.Severity != hwprobe.SeverityPass {
+				why = ": " + f.Message
+				break
+			}
+		}
+		add("", "", "hardware", new.Hardware.Verdict == hwprobe.VerdictPass, "hardware check: %s%s", new.Hardware.Verdict, why)
 	}
 	for i := range new.Bonds {
 		nb := &new.Bonds[i]
