@@ -4,7 +4,7 @@ export CGO_ENABLED = 0
 GO ?= go
 TESTFLAGS ?=
 NICS ?= 2
-MODEL ?= e1000
+MODEL ?= virtio-net-pci
 
 # A configuration to put on the image: make image CONFIG=bondd.toml
 CONFIG ?=

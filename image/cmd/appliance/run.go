@@ -45,7 +45,7 @@ func parseOptions(args []string) (options, error) {
 	f := flag.NewFlagSet("appliance run", flag.ContinueOnError)
 	f.StringVar(&o.image, "image", "build/appliance.img", "boot the disk image `FILE`; it stays as it is, what the machine writes is gone in the end")
 	f.StringVar(&o.password, "password", "build/admin-password", "the `FILE` with the administrator's password, to tell where it is")
-	f.StringVar(&o.model, "nic-model", "e1000", "`MODEL` of the network cards: e1000, pcnet, rtl8139, virtio-net-pci or vmxnet3")
+	f.StringVar(&o.model, "nic-model", "virtio-net-pci", "`MODEL` of the network cards: e1000 (which in QEMU hears nothing for a second after each switch), pcnet, rtl8139, virtio-net-pci or vmxnet3")
 	f.IntVar(&o.nics, "nics", 2, "`NUMBER` of network cards, named eth0, eth1, … here")
 	f.IntVar(&o.http, "http", 8080, "`PORT` of localhost that leads to the appliance's page")
 	f.IntVar(&o.https, "https", 8443, "`PORT` of localhost that leads to gokrazy's own pages; 0 for none")
