@@ -16,6 +16,7 @@ case "${1:-}" in
 	debugfs:e2fsprogs
 	ip:iproute2
 	bridge:iproute2
+	chrt:util-linux
 	teamd:libteam-utils
 	chromium:chromium
 	prometheus:prometheus

@@ -35,6 +35,10 @@ type joined struct {
 	// view asks the contender which card carries the traffic, and whether it
 	// holds both links to be up.
 	view func() (active string, healthy bool)
+	// rewind has the contender's monitor begin an interval now; nil if it has
+	// none that decides. Left to itself a monitor drifts against the clock, and
+	// a few failovers would be a sample of luck.
+	rewind func()
 	// switches asks the contender when it made its last switch, and how long all
 	// its switches took together, each from the event that told it; nil if the
 	// contender does not say.
@@ -59,7 +63,15 @@ func kernelMonitor(miimon int) func(*testing.T, *netlab.LAN) joined {
 		}
 		lan.Host.IP("addr add " + netlab.HostAddress.String() + " dev bond0")
 		lan.Host.IP("link set bond0 up")
-		return joined{device: "bond0", view: func() (string, bool) { return bondView(lan) }}
+		return joined{
+			device: "bond0",
+			view:   func() (string, bool) { return bondView(lan) },
+			// Writing the interval that it has would not: the timer runs already.
+			rewind: func() {
+				lan.Host.IP("link set bond0 type bond miimon 0")
+				lan.Host.IP(fmt.Sprintf("link set bond0 type bond miimon %d", miimon))
+			},
+		}
 	}
 }
 

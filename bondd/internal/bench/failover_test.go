@@ -137,7 +137,7 @@ type parts struct {
 }
 
 // failOver pulls a cable under a stream of packets to the peer. It does so when
-// the clock is phase past a multiple of the period.
+// the contender's monitor is phase past the beginning of its interval.
 func failOver(t *testing.T, lan *netlab.LAN, j joined, pulled *netlab.Cable, phase time.Duration) failover {
 	var tookBefore time.Duration
 	if j.switches != nil {
@@ -145,7 +145,10 @@ func failOver(t *testing.T, lan *netlab.LAN, j joined, pulled *netlab.Cable, pha
 	}
 	// The stream starts well before; then nothing else has just happened.
 	const lead = period / 2
-	at := time.Now().Add(2 * lead).Truncate(period).Add(period + phase)
+	if j.rewind != nil {
+		j.rewind()
+	}
+	at := time.Now().Add(period + phase)
 	time.Sleep(time.Until(at.Add(-lead)))
 	stream := netlab.StartStream(t, netlab.StreamConfig{
 		From: lan.Host, To: lan.Peer,
