@@ -32,14 +32,17 @@ $(IMAGE): $(SOURCES) $(if $(CONFIG),$(CONFIG) always)
 .PHONY: always
 
 .PHONY: run
-run: image ## boot the image in QEMU with two cards on a virtual switch
-	$(GO) run ./image/cmd/appliance run -image $(IMAGE) -password build/admin-password -nics $(NICS) -nic-model $(MODEL)
+run: image build/appliance ## boot the image in QEMU with two cards on a virtual switch
+	@build/appliance run -image $(IMAGE) -password build/admin-password -nics $(NICS) -nic-model $(MODEL)
 
 .PHONY: unplug plug
-unplug: ## take a cable of the running machine out: make unplug NIC=eth0
-	@$(GO) run ./image/cmd/appliance unplug $(NIC)
-plug: ## put it back: make plug NIC=eth0
-	@$(GO) run ./image/cmd/appliance plug $(NIC)
+unplug: build/appliance ## take a cable of the running machine out: make unplug NIC=eth0
+	@build/appliance unplug $(NIC)
+plug: build/appliance ## put it back: make plug NIC=eth0
+	@build/appliance plug $(NIC)
+
+build/appliance: $(SOURCES)
+	@$(GO) build -o $@ ./image/cmd/appliance
 
 .PHONY: test
 test: deps lint ## every test: unit, kernel in a VM, whole image, browser, Prometheus
