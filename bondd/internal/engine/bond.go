@@ -182,8 +182,9 @@ func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Ti
 		b.pending = time.Time{}
 	case to != 0:
 		b.pending = time.Time{} // it is done: what the driver does next is its own
-		if e.nameOf(b.active) == b.primary {
-			b.left = b.active
+		// The driver may have been on the primary without our knowing yet.
+		if l := e.net.Link(b.primary); l != nil && l.Index != to {
+			b.left = l.Index
 		}
 		e.switched(b, to, reason, since, done)
 	}

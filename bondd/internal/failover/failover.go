@@ -11,8 +11,8 @@ type Bond struct {
 	Active  int // index of the active slave; 0: none
 	Primary int // index of the preferred slave; 0: none
 
-	// Left is the index of the preferred slave if a Switch has left it and the
-	// driver has taken it to be up ever since; 0 if not.
+	// Left is the index of the preferred slave if a Switch went to another one
+	// and the driver has taken the preferred one to be up ever since; 0 if not.
 	Left int
 
 	// UpDelay and DownDelay: the configuration asks that a returned or a lost

@@ -140,6 +140,7 @@ func (p *pageServer) url() string { return "http://" + p.address + "/" }
 // after is a snapshot as published some time after the first.
 func after(s *state.Snapshot, d time.Duration) *state.Snapshot {
 	s.Time = fixture.Now.Add(d)
+	s.Sampled = s.Time
 	return s
 }
 

@@ -73,7 +73,8 @@ func TestKernelFailover(t *testing.T) {
 		if missing := int(report.LongestGap/(100*time.Microsecond)) - 1; report.Lost < missing-5 || report.LostAtEnd != 0 {
 			t.Errorf("%d packets lost, %d at the end, want about %d and none", report.Lost, report.LostAtEnd, missing)
 		}
-		if report.SenderLateness > 100*time.Microsecond {
+		// A lateness of this much is lost in a gap of tens of milliseconds.
+		if report.SenderLateness > 500*time.Microsecond {
 			t.Errorf("the sender was late by %v: the figures are its own", report.SenderLateness)
 		}
 		gaps = append(gaps, report.LongestGap)
