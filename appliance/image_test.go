@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bondd.internal/image/build"
+	"bondd.internal/image/skip"
 )
 
 // image is a disk image built for the tests of this package.
@@ -59,9 +60,7 @@ func TestMain(m *testing.M) {
 // test if BONDD_SKIP names vm.
 func wholeImage(t *testing.T) *image {
 	t.Helper()
-	if skipped("vm") {
-		t.Skip("BONDD_SKIP names vm")
-	}
+	skip.If(t, skip.VM)
 	img, err := buildOnce()
 	if err != nil {
 		t.Fatalf("build image: %v", err)

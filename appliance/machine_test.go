@@ -8,10 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -287,11 +285,6 @@ func (m *machine) plug(nic string) {
 	if err := m.Plug(m.t.Context(), nic); err != nil {
 		m.t.Fatal(err)
 	}
-}
-
-// skipped reports whether BONDD_SKIP names this kind of test.
-func skipped(kind string) bool {
-	return slices.Contains(strings.Split(os.Getenv("BONDD_SKIP"), ","), kind)
 }
 
 // A host is another machine on the appliance's network, on a port of its own.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"bondd.internal/image/skip"
 	"bondd.internal/image/vm"
 )
 
@@ -227,7 +228,7 @@ type scraper struct {
 // removed.
 func startPrometheus(t *testing.T, target string) *scraper {
 	t.Helper()
-	if skipped("prometheus") {
+	if skip.Named(skip.Prometheus) {
 		return nil
 	}
 	dir := t.TempDir()
@@ -317,7 +318,7 @@ type tab struct {
 // openTab starts Chromium with a page.
 func openTab(t *testing.T, page string) *tab {
 	t.Helper()
-	if skipped("browser") {
+	if skip.Named(skip.Browser) {
 		return nil
 	}
 	allocator, stopAllocator := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), append(chromedp.DefaultExecAllocatorOptions[:],

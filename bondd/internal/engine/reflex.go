@@ -67,7 +67,7 @@ func (r *reflex) handle(ev *kernel.LinkEvent) {
 	}
 }
 
-// run receives events until ctx ends; a broken socket is opened anew.
+// listen receives events until ctx ends; a broken socket is opened anew.
 func (e *Engine) listen(ctx context.Context) error {
 	for first := true; ctx.Err() == nil; first = false {
 		if !first {
