@@ -9,6 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// bondKeyList is how the keys of a bond are listed.
+const bondKeyList = "name, slaves, mac, mtu, addresses, broadcast, dhcp4, gateways, dns, path_policy, path, slave, damping, " +
+	"mode, miimon, updelay, downdelay, peer_notif_delay, " +
+	"arp_ip_target, ns_ip6_target, arp_interval, arp_validate, arp_all_targets, arp_missed_max, " +
+	"primary, primary_reselect, fail_over_mac, num_grat_arp, resend_igmp, xmit_hash_policy, packets_per_slave, all_slaves_active, " +
+	"tlb_dynamic_lb, lp_interval, min_links, lacp_active, lacp_rate, ad_select, ad_actor_sys_prio, ad_actor_system, ad_user_port_key or coupled_control"
+
 // bad has what people write by mistake, and what they are told: every finding,
 // word for word and with its place, each after the name of the file.
 var bad = []struct {
@@ -128,7 +135,7 @@ slave = ["eth0"]
 primary-reselect = "always"
 `, []string{
 		`2:1: unknown key "mimon"; did you mean "miimon"?`,
-		`3:1: unknown key "slave"; did you mean "slaves"?`,
+		`3:9: slave is a table that says more of one of the slaves: to name them, write slaves = ["eth0"]`,
 		`4:1: unknown key "primary-reselect"; did you mean "primary_reselect"?`,
 	}},
 	{`[bonds]
@@ -179,27 +186,15 @@ colour = "red"
 `, []string{
 		`2:1: unknown key "port"; [http] can have listen or web_config`,
 		`4:1: unknown key "check"; [hardware] can have policy or match`,
-		`6:1: unknown key "colour"; [[bond]] can have name, slaves, mac, mtu, addresses, broadcast, dhcp4, gateways, dns, mode, miimon, updelay, downdelay, primary, primary_reselect or num_grat_arp`,
+		`6:1: unknown key "colour"; [[bond]] can have ` + bondKeyList,
 	}},
 	{`[[bond]]
-arp_interval = "100ms"
-lacp_rate = "fast"
-fail_over_mac = 1
 slaac = true
-[[bond.path]]
-target = "192.168.1.1"
-[[bond.path]]
 [[bond.vlan]]
 id = 20
-[bond.damping]
 `, []string{
-		`2:1: this version of bondd does not have "arp_interval" yet: take the line out`,
-		`3:1: this version of bondd does not have "lacp_rate" yet: take the line out`,
-		`4:1: this version of bondd does not have "fail_over_mac" yet: take the line out`,
-		`5:1: this version of bondd does not have "slaac" yet: take the line out`,
-		`6:8: this version of bondd does not have "path" yet: take the line out`,
-		`9:8: this version of bondd does not have "vlan" yet: take the line out`,
-		`11:7: this version of bondd does not have "damping" yet: take the line out`,
+		`2:1: this version of bondd does not have "slaac" yet: take the line out`,
+		`3:8: this version of bondd does not have "vlan" yet: take the line out`,
 	}},
 	{`[[bond]]
 num_unsol_na = 1
@@ -209,7 +204,7 @@ num_unsol_na = 1
 	{`[[bond]]
 "a\nb" = 1
 `, []string{
-		`2:1: unknown key "a\nb"; [[bond]] can have name, slaves, mac, mtu, addresses, broadcast, dhcp4, gateways, dns, mode, miimon, updelay, downdelay, primary, primary_reselect or num_grat_arp`,
+		`2:1: unknown key "a\nb"; [[bond]] can have ` + bondKeyList,
 	}},
 	{`[hardware]
 policy = "enforced"
@@ -271,29 +266,19 @@ web_config = "a\u0000"
 		`2:14: web_config is the path of a file, and "a\x00" has a zero byte in it`,
 	}},
 	{`[[bond]]
-mode = 4
-`, []string{
-		`2:8: this version of bondd does not have mode "802.3ad" (4) yet; it has "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3)`,
-	}},
-	{`[[bond]]
-mode = "balance-alb"
-`, []string{
-		`2:8: this version of bondd does not have mode "balance-alb" (6) yet; it has "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3)`,
-	}},
-	{`[[bond]]
 mode = 7
 `, []string{
-		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3), not 7`,
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2), "broadcast" (3), "802.3ad" (4), "balance-tlb" (5) or "balance-alb" (6), not 7`,
 	}},
 	{`[[bond]]
 mode = "activebackup"
 `, []string{
-		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3), not "activebackup"`,
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2), "broadcast" (3), "802.3ad" (4), "balance-tlb" (5) or "balance-alb" (6), not "activebackup"`,
 	}},
 	{`[[bond]]
 mode = true
 `, []string{
-		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3), not true`,
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2), "broadcast" (3), "802.3ad" (4), "balance-tlb" (5) or "balance-alb" (6), not true`,
 	}},
 	{`[[bond]]
 miimon = 100
@@ -352,6 +337,600 @@ downdelay = "50ms"
 		`3:13: downdelay "50ms" is no multiple of miimon "100ms", the kernel would make it "0s": write "100ms"`,
 	}},
 	{`[[bond]]
+miimon = "7ms"
+peer_notif_delay = "300s"
+updelay = "2147483647ms"
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+miimon = "1h"
+peer_notif_delay = "10s"
+`, []string{
+		`3:20: peer_notif_delay "5m0s" is no multiple of miimon "7ms", the kernel would make it "4m59.999s": write "4m59.999s"`,
+		`4:11: updelay "596h31m23.647s" is no multiple of miimon "7ms", the kernel would make it "596h31m23.646s": write "596h31m23.646s"`,
+		`9:20: peer_notif_delay "10s" is no multiple of miimon "1h0m0s", the kernel would make it "0s": write "0s"`,
+	}},
+	{`[[bond]]
+peer_notif_delay = "301s"
+lp_interval = 5
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+lp_interval = "0s"
+[[bond]]
+name = "bond2"
+slaves = ["eth2"]
+lp_interval = "1500ms"
+[[bond]]
+name = "bond3"
+slaves = ["eth3"]
+lp_interval = 0
+`, []string{
+		`2:20: peer_notif_delay goes from "0s" to "5m0s", not "301s"`,
+		`3:15: lp_interval is a duration and needs a unit: write "5s"`,
+		`7:15: lp_interval goes from "1s" to "596523h14m7s", not "0s"`,
+		`11:15: lp_interval cannot be "1500ms", the kernel counts it in steps of 1s: write "1s" or "2s"`,
+		`15:15: lp_interval is a duration and needs a unit: write "1m40s"`,
+	}},
+	{`[[bond]]
+miimon = "100ms"
+arp_interval = "1s"
+arp_ip_target = ["192.168.1.1"]
+`, []string{
+		`3:16: arp_interval cannot go with miimon, which is "100ms": the kernel has one monitor at a time; take one of the two out`,
+	}},
+	{`[[bond]]
+arp_interval = "1s"
+updelay = "0s"
+downdelay = "1s"
+peer_notif_delay = "1s"
+`, []string{
+		`2:16: arp_interval has nobody to ask: write who, for example arp_ip_target = ["192.168.1.1"]`,
+		`3:11: updelay needs miimon, and the bond has arp_interval in its place: take the line out`,
+		`4:13: downdelay needs miimon, and the bond has arp_interval in its place: take the line out`,
+		`5:20: peer_notif_delay needs miimon, and the bond has arp_interval in its place: take the line out`,
+	}},
+	{`[[bond]]
+miimon = "0s"
+arp_interval = "0s"
+peer_notif_delay = "0s"
+`, []string{
+		`2:10: a bond without a link monitor never fails over: set miimon, for example "100ms"`,
+		`4:20: peer_notif_delay needs miimon, which is "0s": it counts the looks at the link, and there are none`,
+	}},
+	{`[[bond]]
+mode = "802.3ad"
+miimon = "0s"
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+mode = "balance-tlb"
+arp_interval = "1s"
+arp_ip_target = ["192.168.1.1"]
+[[bond]]
+name = "bond2"
+slaves = ["eth2"]
+mode = "balance-alb"
+arp_interval = "0s"
+arp_ip_target = ["192.168.1.1"]
+[[bond]]
+name = "bond3"
+slaves = ["eth3"]
+mode = 4
+arp_ip_target = ["192.168.1.1"]
+arp_validate = "all"
+arp_missed_max = 2
+`, []string{
+		`3:10: a bond without a link monitor never fails over: set miimon, for example "100ms"`,
+		`8:16: mode balance-tlb has no arp_interval, only balance-rr, active-backup, balance-xor or broadcast has: take the line out, or change the mode`,
+		`14:16: mode balance-alb has no arp_interval, only balance-rr, active-backup, balance-xor or broadcast has: take the line out, or change the mode`,
+		`20:17: arp_ip_target does nothing without arp_interval, which mode 802.3ad does not have: take the line out, or change the mode`,
+		`21:16: mode 802.3ad has no arp_validate, only balance-rr, active-backup, balance-xor or broadcast has: take the line out, or change the mode`,
+		`22:18: mode 802.3ad has no arp_missed_max, only balance-rr, active-backup, balance-xor or broadcast has: take the line out, or change the mode`,
+	}},
+	{`[[bond]]
+arp_validate = "all"
+arp_ip_target = ["192.168.1.1"]
+ns_ip6_target = ["2001:db8::1"]
+arp_all_targets = "all"
+arp_missed_max = 3
+`, []string{
+		`2:16: arp_validate does nothing without arp_interval: set that too, in the place of miimon, or take the line out`,
+		`3:17: arp_ip_target does nothing without arp_interval: set that too, in the place of miimon, or take the line out`,
+		`4:17: ns_ip6_target does nothing without arp_interval: set that too, in the place of miimon, or take the line out`,
+		`5:19: arp_all_targets does nothing without arp_interval: set that too, in the place of miimon, or take the line out`,
+		`6:18: arp_missed_max does nothing without arp_interval: set that too, in the place of miimon, or take the line out`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/24", "2001:db8::202/64"]
+arp_interval = "1s"
+arp_ip_target = ["192.168.1.1", "192.168.1.202", "192.168.1.1"]
+ns_ip6_target = ["2001:db8::202", "2001:db8::1", "2001:db8:0::1"]
+`, []string{
+		`4:33: arp_ip_target "192.168.1.202" is the bond's own address: write another host's`,
+		`4:50: arp_ip_target "192.168.1.1" is in the list twice`,
+		`5:18: ns_ip6_target "2001:db8::202" is the bond's own address: write another host's`,
+		`5:50: ns_ip6_target "2001:db8::1" is in the list twice`,
+	}},
+	{`[[bond]]
+arp_interval = "1s"
+arp_ip_target = ["2001:db8::1", "router", "0.0.0.0", "0.1.2.3", "224.0.0.1", "127.0.0.1", "255.255.255.255", "10.0.0.1/24", 7]
+ns_ip6_target = ["192.168.1.1", "router", "::", "ff02::1", "::1", "fe80::1%eth0", "::ffff:1.2.3.4", "2001:db8::1/64"]
+`, []string{
+		`3:18: arp_ip_target "2001:db8::1" is an IPv6 address, and ARP is for IPv4: write it in ns_ip6_target`,
+		`3:33: arp_ip_target "router" is no IP address: write one such as "192.168.1.1"`,
+		`3:43: arp_ip_target "0.0.0.0" stands for no address at all: write a host's`,
+		`3:54: arp_ip_target "0.1.2.3" is in 0.0.0.0/8, which stands for no host: write a host's`,
+		`3:65: arp_ip_target "224.0.0.1" is a multicast address, no host can have it: write a host's`,
+		`3:78: arp_ip_target "127.0.0.1" is a loopback address, it never leaves this machine: write one of the network`,
+		`3:91: arp_ip_target "255.255.255.255" is the broadcast address of every network: write a host's`,
+		`3:110: arp_ip_target "10.0.0.1/24" is one address: write it without the prefix length`,
+		`3:125: arp_ip_target is a list of texts in quotes, such as "192.168.1.1", and this is 7`,
+		`4:18: ns_ip6_target "192.168.1.1" is an IPv4 address, and neighbour solicitation is for IPv6: write it in arp_ip_target`,
+		`4:33: ns_ip6_target "router" is no IPv6 address: write one such as "2001:db8::1"`,
+		`4:43: ns_ip6_target "::" stands for no address at all: write a host's`,
+		`4:49: ns_ip6_target "ff02::1" is a multicast address, no host can have it: write a host's`,
+		`4:60: ns_ip6_target "::1" is a loopback address, it never leaves this machine: write one of the network`,
+		`4:67: ns_ip6_target "fe80::1%eth0": the bond is the interface, write "fe80::1"`,
+		`4:83: ns_ip6_target "::ffff:1.2.3.4" is an IPv4 address in the form of IPv6: write "1.2.3.4"`,
+		`4:101: ns_ip6_target "2001:db8::1/64" is one address: write it without the prefix length`,
+	}},
+	{`[[bond]]
+arp_interval = "1s"
+arp_ip_target = "192.168.1.1"
+ns_ip6_target = true
+`, []string{
+		`3:17: arp_ip_target is a list, not "192.168.1.1": write arp_ip_target = ["192.168.1.1"]`,
+		`4:17: ns_ip6_target is a list, not true: write ns_ip6_target = ["2001:db8::1"]`,
+	}},
+	{`[[bond]]
+arp_interval = "1s"
+arp_ip_target = [` + targets(maxTargets) + `
+  "10.0.1.1", "10.0.1.2"]
+`, []string{
+		`4:3: arp_ip_target has 18 entries, and the kernel takes at most 16`,
+	}},
+	{`[[bond]]
+arp_interval = "1s"
+ns_ip6_target = [` + strings.ReplaceAll(targets(maxTargets), "10.0.0.", "2001:db8::") + `
+  "fe80::1"]
+`, []string{
+		`4:3: ns_ip6_target has 17 entries, and the kernel takes at most 16`,
+	}},
+	{`[[bond]]
+mac = "02:00:5e:10:00:01"
+fail_over_mac = "active"
+`, []string{
+		`2:7: mac cannot be kept with fail_over_mac "active", which gives the bond the address of its active slave: take one of the two out`,
+	}},
+	{`[[bond]]
+mode = "balance-rr"
+fail_over_mac = "follow"
+min_links = 1
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+mac = "02:00:5e:10:00:01"
+mode = "802.3ad"
+fail_over_mac = 1
+`, []string{
+		`3:17: fail_over_mac does nothing in mode balance-rr, the kernel heeds it in active-backup only: take the line out, or change the mode`,
+		`4:13: min_links does nothing in mode balance-rr, the kernel heeds it in 802.3ad only: take the line out, or change the mode`,
+		`10:17: fail_over_mac does nothing in mode 802.3ad, the kernel heeds it in active-backup only: take the line out, or change the mode`,
+	}},
+	{`[[bond]]
+mode = "active-backup"
+lacp_active = true
+lacp_rate = "slow"
+ad_actor_sys_prio = 65535
+ad_actor_system = "00:00:00:00:00:00"
+ad_user_port_key = 0
+coupled_control = true
+packets_per_slave = 1
+tlb_dynamic_lb = true
+`, []string{
+		`3:15: mode active-backup has no lacp_active, only 802.3ad has: take the line out, or change the mode`,
+		`4:13: mode active-backup has no lacp_rate, only 802.3ad has: take the line out, or change the mode`,
+		`5:21: mode active-backup has no ad_actor_sys_prio, only 802.3ad has: take the line out, or change the mode`,
+		`6:19: mode active-backup has no ad_actor_system, only 802.3ad has: take the line out, or change the mode`,
+		`7:20: mode active-backup has no ad_user_port_key, only 802.3ad has: take the line out, or change the mode`,
+		`8:19: mode active-backup has no coupled_control, only 802.3ad has: take the line out, or change the mode`,
+		`9:21: mode active-backup has no packets_per_slave, only balance-rr has: take the line out, or change the mode`,
+		`10:18: mode active-backup has no tlb_dynamic_lb, only balance-tlb or balance-alb has: take the line out, or change the mode`,
+	}},
+	{`[[bond]]
+mode = 4
+lacp_active = "yes"
+coupled_control = 2
+all_slaves_active = "true"
+tlb_dynamic_lb = 1.0
+lacp_rate = "quick"
+ad_select = 3
+ad_actor_sys_prio = 0
+ad_user_port_key = 1024
+min_links = -1
+xmit_hash_policy = "layer4"
+resend_igmp = 256
+`, []string{
+		`3:15: lacp_active is true or false without quotes, not "yes"`,
+		`4:19: coupled_control is true or false without quotes, not 2`,
+		`5:21: all_slaves_active is true or false without quotes, not "true"`,
+		`6:18: tlb_dynamic_lb is true or false without quotes, not 1.0`,
+		`7:13: lacp_rate can be "slow" (0) or "fast" (1), not "quick"`,
+		`8:13: ad_select can be "stable" (0), "bandwidth" (1) or "count" (2), not 3`,
+		`9:21: ad_actor_sys_prio is a number from 1 to 65535, not 0`,
+		`10:20: ad_user_port_key is a number from 0 to 1023, not 1024`,
+		`11:13: min_links is a number from 0 to 2147483647, not -1`,
+		`12:20: xmit_hash_policy can be "layer2" (0), "layer3+4" (1), "layer2+3" (2), "encap2+3" (3), "encap3+4" (4) or "vlan+srcmac" (5), not "layer4"`,
+		`13:15: resend_igmp is a number from 0 to 255, not 256`,
+	}},
+	{`[[bond]]
+lacp_rate = fast
+lacp_active = on
+`, []string{
+		`2:13: text stands in quotes: write lacp_rate = "fast"`,
+	}},
+	{`[[bond]]
+lacp_active = on
+`, []string{
+		`2:15: on is no value: write lacp_active = true`,
+	}},
+	{`[[bond]]
+mode = 0
+packets_per_slave = 65536
+arp_missed_max = 0
+arp_validate = 7
+arp_all_targets = "some"
+fail_over_mac = true
+arp_interval = 1000
+`, []string{
+		`3:21: packets_per_slave is a number from 0 to 65535, not 65536`,
+		`4:18: arp_missed_max is a number from 1 to 255, not 0`,
+		`5:16: arp_validate can be "none" (0), "active" (1), "backup" (2), "all" (3), "filter" (4), "filter_active" (5) or "filter_backup" (6), not 7`,
+		`6:19: arp_all_targets can be "any" (0) or "all" (1), not "some"`,
+		`7:17: fail_over_mac can be "none" (0), "active" (1) or "follow" (2), not true`,
+		`8:16: arp_interval is a duration and needs a unit: write "1s"`,
+	}},
+	{`[[bond]]
+mode = 4
+ad_actor_system = "01:80:c2:00:00:02"
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+mode = 4
+ad_actor_system = "switch"
+[[bond]]
+name = "bond2"
+slaves = ["eth2"]
+mode = 4
+ad_actor_system = 0
+`, []string{
+		`3:19: ad_actor_system "01:80:c2:00:00:02" is a multicast address, and it has to be that of one system: its first byte has to be even, as in "02:00:5e:10:00:01"`,
+		`8:19: ad_actor_system is a MAC address, not "switch": write six bytes, for example "02:00:5e:10:00:01"`,
+		`13:19: ad_actor_system is a MAC address in quotes, not 0: write for example "02:00:5e:10:00:01"`,
+	}},
+	{`[[bond]]
+path_policy = "any"
+`, []string{
+		`2:15: path_policy says how many of the paths have to be up, and there are none: add one with [[bond.path]], or take the line out`,
+	}},
+	{`[[bond]]
+path_policy = "most"
+[[bond.path]]
+target = "192.168.1.1"
+`, []string{
+		`2:15: path_policy can be "all" or "any", not "most"`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/24", "2001:db8::202/64"]
+gateways = ["192.168.1.1"]
+[[bond.path]]
+[[bond.path]]
+target = "192.168.1.202"
+[[bond.path]]
+target = "2001:db8::202"
+[[bond.path]]
+target = "192.168.1.2"
+[[bond.path]]
+target = "192.168.1.2"
+[[bond.path]]
+target = "router"
+[[bond.path]]
+target = 5
+[[bond.path]]
+target = "ff02::1"
+[[bond.path]]
+target = "fe80::1%bond0"
+[[bond.path]]
+target = "192.168.1.1/24"
+`, []string{
+		`4:8: this path has no target: write the address of a host that has to be reached, for example target = "192.168.1.1"`,
+		`6:10: target "192.168.1.202" is the bond's own address: write another host's`,
+		`8:10: target "2001:db8::202" is the bond's own address: write another host's`,
+		`12:10: target "192.168.1.2" is that of a path already, in line 10: one path is enough for it`,
+		`14:10: target "router" is no IP address: write one such as "192.168.1.1"`,
+		`16:10: target is text in quotes, not 5: write for example "192.168.1.1"`,
+		`18:10: target "ff02::1" is a multicast address, no host can have it: write a host's`,
+		`20:10: target "fe80::1%bond0": the bond is the interface, write "fe80::1"`,
+		`22:10: target "192.168.1.1/24" is one address: write it without the prefix length`,
+	}},
+	{`[[bond]]
+addresses = ["192.168.1.202/24"]
+gateways = ["192.168.1.1"]
+[[bond.path]]
+target = "192.168.1.2"
+source = "192.168.1.202"
+[[bond.path]]
+target = "192.168.1.3"
+source = "192.168.1.3"
+[[bond.path]]
+target = "192.168.1.4"
+source = "192.168.1.2"
+[[bond.path]]
+target = "192.168.1.5"
+source = "192.168.1.1"
+[[bond.path]]
+target = "192.168.1.6"
+source = "2001:db8::1"
+[[bond.path]]
+target = "2001:db8::2"
+source = "192.168.1.250"
+[[bond.path]]
+target = "192.168.1.7"
+source = false
+[[bond.path]]
+target = "192.168.1.8"
+source = "224.0.0.1"
+`, []string{
+		`6:10: source "192.168.1.202" is the bond's own address: the probe of a standby would draw the bond's traffic to the standby; write an address of the network that nobody has, or take the line out`,
+		`9:10: source "192.168.1.3" is the target of a path: its traffic would be drawn to this machine; write an address of the network that nobody has`,
+		`12:10: source "192.168.1.2" is the target of a path: its traffic would be drawn to this machine; write an address of the network that nobody has`,
+		`15:10: source "192.168.1.1" is a gateway: its traffic would be drawn to this machine; write an address of the network that nobody has`,
+		`18:10: source "2001:db8::1" is an IPv6 address, and source is the sender of ARP requests, which are for IPv4: take the line out, or write an IPv4 address`,
+		`21:10: source "192.168.1.250" is the sender of ARP requests, and target "2001:db8::2" is asked by neighbour solicitation: take the line out`,
+		`24:10: source is text in quotes, not false: write for example "192.168.1.250"`,
+		`27:10: source "224.0.0.1" is a multicast address, no host can have it: write a host's`,
+	}},
+	{`[[bond]]
+[[bond.path]]
+target = "192.168.1.1"
+interval = "500ms"
+timeout = "500ms"
+[[bond.path]]
+target = "192.168.1.2"
+timeout = "1s"
+[[bond.path]]
+target = "192.168.1.3"
+interval = "9ms"
+timeout = "0s"
+missed_max = 0
+return_after = 256
+[[bond.path]]
+target = "192.168.1.4"
+interval = 500
+timeout = "200"
+missed_max = "3"
+return_after = true
+[[bond.path]]
+target = "192.168.1.5"
+interval = "61m"
+timeout = 0.2
+missed_max = 2.5
+return_after = -1
+`, []string{
+		`5:11: timeout "500ms" has to be shorter than interval "500ms": an answer has to be there before the next probe goes out`,
+		`8:11: timeout "1s" has to be shorter than interval "500ms": an answer has to be there before the next probe goes out`,
+		`11:12: interval goes from "10ms" to "1h0m0s", not "9ms"`,
+		`12:11: timeout goes from "1ms" to "1h0m0s", not "0s"`,
+		`13:14: missed_max is a number from 1 to 255, not 0`,
+		`14:16: return_after is a number from 1 to 255, not 256`,
+		`17:12: interval is a duration and needs a unit: write "500ms"`,
+		`18:11: timeout is a duration and needs a unit: write "200ms"`,
+		`19:14: missed_max is a number: write missed_max = 3, without quotes`,
+		`20:16: return_after is a number from 1 to 255, not true`,
+		`23:12: interval goes from "10ms" to "1h0m0s", not "61m"`,
+		`24:11: timeout is a duration, not 0.2: write it in quotes with a unit, for example "200ms"`,
+		`25:14: missed_max is a number from 1 to 255, not 2.5`,
+		`26:16: return_after is a number from 1 to 255, not -1`,
+	}},
+	{`[[bond]]
+` + paths(maxPaths) + `[[bond.path]]
+target = "10.0.1.1"
+`, []string{
+		`34:8: there are 17 paths, and bondd keeps at most 16`,
+	}},
+	{`[[bond]]
+[bond.path]
+target = "192.168.1.1"
+[bond.slave]
+name = "eth0"
+[[bond.damping]]
+reuse = 1
+`, []string{
+		`2:7: there can be more than one path: write [[bond.path]] with two brackets, not [bond.path]`,
+		`4:7: there can be more than one slave: write [[bond.slave]] with two brackets, not [bond.slave]`,
+		`6:8: there is only one bond.damping: write [bond.damping], not [[bond.damping]]`,
+	}},
+	{`[[bond]]
+path = "192.168.1.1"
+slave = "eth0"
+damping = true
+`, []string{
+		`2:8: there can be more than one path: write [[bond.path]] with two brackets, not [bond.path]`,
+		`3:9: slave is a table that says more of one of the slaves: to name them, write slaves = ["eth0"]`,
+		`4:11: bond.damping is a table, not true or false: write [bond.damping] in a line of its own and its keys below`,
+	}},
+	{`[[bond]]
+path = ["192.168.1.1"]
+`, []string{
+		`2:9: a path is a table, not text: write [[bond.path]] in a line of its own and its keys below`,
+	}},
+	{`[[bond.path]]
+target = "192.168.1.1"
+`, []string{
+		`1:3: write [[bond]] first: the tables of a bond stand below it`,
+	}},
+	{`[damping]
+suppress = 3
+[[path]]
+target = "192.168.1.1"
+[[bond]]
+target = "192.168.1.1"
+prio = 1
+half_life = "15s"
+interval = "1s"
+[[bond.path]]
+target = "192.168.1.1"
+retries = 3
+intervall = "1s"
+suppress = 3
+prio = 3
+miimon = "100ms"
+addresses = ["192.168.1.202/24"]
+[[bond.path.more]]
+[[bond.slave]]
+name = "eth0"
+prio = 1
+priority = 1
+queue_id = 0
+[bond.damping]
+halflife = "15s"
+return_after = 1
+listen = ":80"
+`, []string{
+		`1:2: unknown table "damping"; it belongs in [[bond]]: write [bond.damping]`,
+		`3:3: unknown table "path"; it belongs in [[bond]]: write [[bond.path]]`,
+		`6:1: unknown key "target"; it belongs in [[bond.path]]`,
+		`7:1: unknown key "prio"; it belongs in [[bond.slave]]`,
+		`8:1: unknown key "half_life"; it belongs in [bond.damping]`,
+		`9:1: unknown key "interval"; it belongs in [[bond.path]]`,
+		`12:1: unknown key "retries"; [[bond.path]] can have target, source, interval, timeout, missed_max or return_after`,
+		`13:1: unknown key "intervall"; did you mean "interval"?`,
+		`14:1: unknown key "suppress"; it belongs in [bond.damping]`,
+		`15:1: unknown key "prio"; it belongs in [[bond.slave]]`,
+		`16:1: unknown key "miimon"; it belongs in [[bond]]: write it above [[bond.path]]`,
+		`17:1: unknown key "addresses"; it belongs in [[bond]]: write it above [[bond.path]]`,
+		`18:13: unknown table "more"; [[bond.path]] can have target, source, interval, timeout, missed_max or return_after`,
+		`20:8: slaves = "auto" takes the cards that it finds, in its own order: name the slaves of this bond to say more of one`,
+		`22:1: unknown key "priority"; [[bond.slave]] can have name or prio`,
+		`23:1: unknown key "queue_id"; [[bond.slave]] can have name or prio`,
+		`25:1: unknown key "halflife"; did you mean "half_life"?`,
+		`26:1: unknown key "return_after"; it belongs in [[bond.path]]`,
+		`27:1: unknown key "listen"; it belongs in [http]`,
+	}},
+	{`[[bond]]
+[bond.damping]
+half_life = 15
+suppress = "3"
+reuse = 0
+[[bond]]
+name = "bond1"
+slaves = ["eth1"]
+[bond.damping]
+half_life = "999ms"
+suppress = 100.5
+reuse = "often"
+[[bond]]
+name = "bond2"
+slaves = ["eth2"]
+[bond.damping]
+half_life = "1h1ms"
+suppress = nan
+reuse = -0.0
+[[bond]]
+name = "bond3"
+slaves = ["eth3"]
+[bond.damping]
+half_life = 0
+suppress = inf
+reuse = true
+[[bond]]
+name = "bond4"
+slaves = ["eth4"]
+[bond.damping]
+suppress = 2
+reuse = 2.0
+[[bond]]
+name = "bond5"
+slaves = ["eth5"]
+[bond.damping]
+suppress = 0.5
+`, []string{
+		`3:13: half_life is a duration and needs a unit: write "15s"`,
+		`4:12: suppress is a number: write suppress = 3, without quotes`,
+		`5:9: reuse is a number above 0 and up to 100, such as 2 or 1.5, not 0`,
+		`10:13: half_life goes from "1s" to "1h0m0s", not "999ms"`,
+		`11:12: suppress is a number above 0 and up to 100, such as 2 or 1.5, not 100.5`,
+		`12:9: reuse is a number above 0 and up to 100, such as 2 or 1.5, not "often"`,
+		`17:13: half_life goes from "1s" to "1h0m0s", not "1h1ms"`,
+		`18:12: suppress is a number above 0 and up to 100, such as 2 or 1.5, not nan`,
+		`19:9: reuse is a number above 0 and up to 100, such as 2 or 1.5, not -0.0`,
+		`24:13: half_life is a duration and needs a unit: write "15s"`,
+		`25:12: suppress is a number above 0 and up to 100, such as 2 or 1.5, not inf`,
+		`26:9: reuse is a number above 0 and up to 100, such as 2 or 1.5, not true`,
+		`32:9: reuse 2 has to be less than suppress 2: a slave is held out from suppress on, until its penalty has decayed to reuse`,
+		`37:12: reuse 1 has to be less than suppress 0.5: a slave is held out from suppress on, until its penalty has decayed to reuse`,
+	}},
+	{`[[bond]]
+slaves = ["eth0", "mac:52:54:00:00:00:01"]
+[[bond.slave]]
+name = "eth1"
+prio = 1
+[[bond.slave]]
+name = "52:54:00:00:00:01"
+prio = 1
+[[bond.slave]]
+name = "eth0"
+prio = 2147483648
+[[bond.slave]]
+name = "eth0"
+prio = "1"
+[[bond.slave]]
+prio = 1
+[[bond.slave]]
+name = "mac:52-54-00-00-00-01"
+[[bond.slave]]
+name = 0
+prio = -2147483649
+`, []string{
+		`4:8: "eth1" is none of the slaves: write one of them as it is there, "eth0" or "mac:52:54:00:00:00:01"`,
+		`7:8: "52:54:00:00:00:01" is a MAC address, not a name: write "mac:52:54:00:00:00:01"`,
+		`11:8: prio is a number from -2147483648 to 2147483647, not 2147483648`,
+		`13:8: there is a [[bond.slave]] for "eth0" already, in line 10: put the two together`,
+		`14:8: prio is a number: write prio = 1, without quotes`,
+		`15:8: this slave has no name: write one of the slaves as it is there, for example name = "eth0"`,
+		`17:8: this slave has no prio, and there is nothing else to say of it: write for example prio = 10`,
+		`20:8: name is text in quotes, not 0: write for example "eth0"`,
+		`21:8: prio is a number from -2147483648 to 2147483647, not -2147483649`,
+	}},
+	{`[[bond]]
+mode = "802.3ad"
+slaves = ["eth0", "eth1"]
+[[bond.slave]]
+name = "eth0"
+prio = 1
+`, []string{
+		`6:8: mode 802.3ad has no prio, only active-backup, balance-tlb or balance-alb has: take the slave out, or change the mode`,
+	}},
+	{`[[bond]]
+mode = "no mode"
+primary = "eth0"
+lacp_rate = "fast"
+fail_over_mac = "active"
+miimon = "0s"
+[[bond.slave]]
+name = "eth0"
+prio = 1
+`, []string{
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2), "broadcast" (3), "802.3ad" (4), "balance-tlb" (5) or "balance-alb" (6), not "no mode"`,
+		`8:8: slaves = "auto" takes the cards that it finds, in its own order: name the slaves of this bond to say more of one`,
+	}},
+	{`[[bond]]
+use_carrier = 1
+`, []string{
+		`2:1: use_carrier is no choice: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out`,
+	}},
+	{`[[bond]]
 num_grat_arp = 256
 `, []string{
 		`2:16: num_grat_arp is a number from 0 to 255, not 256`,
@@ -401,7 +980,7 @@ primary = "pci:3"
 mode = "balance-rr"
 primary = "eth0"
 `, []string{
-		`3:11: mode balance-rr has no primary, only active-backup has: take the line out, or change the mode`,
+		`3:11: mode balance-rr has no primary, only active-backup, balance-tlb or balance-alb has: take the line out, or change the mode`,
 	}},
 	{`[[bond]]
 slaves = ["eth0"]
@@ -715,7 +1294,7 @@ dns = ["1.1.1.1", "1.1.1.1"]
 		`2:19: dns server "1.1.1.1" is in the list twice`,
 	}},
 	{`[[bond]]
-mode = 5
+mode = 9
 miimon = 100
 updelay = "150ms"
 slaves = ["eth0", ""]
@@ -724,7 +1303,7 @@ addresses = ["10.0.0.1"]
 gateways = ["10.0.0.2"]
 broadcast = "10.0.0.255"
 `, []string{
-		`2:8: this version of bondd does not have mode "balance-tlb" (5) yet; it has "balance-rr" (0), "active-backup" (1), "balance-xor" (2) or "broadcast" (3)`,
+		`2:8: mode can be "balance-rr" (0), "active-backup" (1), "balance-xor" (2), "broadcast" (3), "802.3ad" (4), "balance-tlb" (5) or "balance-alb" (6), not 9`,
 		`3:10: miimon is a duration and needs a unit: write "100ms"`,
 		`5:19: an interface name is not empty: write one, for example "eth0"`,
 		`7:14: address "10.0.0.1" lacks the prefix length of its network: write for example "10.0.0.1/24"`,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // check finds what no key can be judged by alone.
@@ -16,27 +17,10 @@ func (p *parser) check() {
 	p.checkNetworks()
 }
 
-// place is where a key of the bond is set, or else the bond itself.
-func (b *bond) place(key string) int {
-	if at, ok := b.values[key]; ok {
-		return at
-	}
-	return b.at
-}
-
-// good reports whether every one of the keys was read without a finding.
-func (b *bond) good(keys ...string) bool {
-	return !slices.ContainsFunc(keys, func(k string) bool { return b.broken[k] })
-}
-
-// given reports whether the file sets the key.
-func (b *bond) given(key string) bool {
-	_, ok := b.values[key]
-	return ok
-}
-
 func (p *parser) checkBond(b *bond) {
 	p.checkOptions(b)
+	p.checkPaths(b)
+	p.checkPrios(b)
 
 	if b.good("addresses") {
 		for i, a := range b.Addresses {
@@ -61,28 +45,90 @@ func (p *parser) checkBond(b *bond) {
 func (p *parser) checkOptions(b *bond) {
 	for i := range Table {
 		o := &Table[i]
-		if !b.given(o.Name) || !b.good(o.Name) {
-			continue
-		}
-		if b.good("mode") && !o.In(b.Mode()) {
+		if b.given(o.Name) && b.good(o.Name, "mode") && !o.In(b.Mode()) {
 			p.add(b.place(o.Name), "mode %s has no %s, only %s has: take the line out, or change the mode", b.Mode(), o.Name, or(o.Modes))
-			continue
-		}
-		if o.MultipleOf != "" && b.good(o.MultipleOf) {
-			p.checkMultiple(b, o)
-		}
-		if o.Kind == KindSlave && b.good("slaves") {
-			p.checkSlaveOption(b, o)
+			b.broken[o.Name] = true
 		}
 	}
-	if b.good("miimon") && b.Miimon() == 0 {
+	for i := range Table {
+		if o := &Table[i]; b.given(o.Name) && b.good(o.Name, "mode") {
+			p.checkOption(b, o)
+		}
+	}
+	p.checkMonitor(b)
+	if b.good("mac", "fail_over_mac", "mode") && b.MAC != "" && b.Mode() == "active-backup" && b.Options["fail_over_mac"] == "active" {
+		p.add(b.place("mac"), "mac cannot be kept with fail_over_mac \"active\", which gives the bond the address of its active slave: take one of the two out")
+	}
+}
+
+// checkOption checks an option that the file gives and the mode has.
+func (p *parser) checkOption(b *bond, o *Option) {
+	at, text := b.place(o.Name), b.Options[o.Name]
+	switch {
+	case o.MultipleOf != "":
+		if b.good(o.MultipleOf) {
+			p.checkMultiple(b, o)
+		}
+	case o.Kind == KindSlave:
+		if b.good("slaves") {
+			p.checkSlaveOption(b, o)
+		}
+	case text == o.Default:
+	case len(o.Effective) > 0 && !slices.Contains(o.Effective, b.Mode()):
+		p.add(at, "%s does nothing in mode %s, the kernel heeds it in %s only: take the line out, or change the mode", o.Name, b.Mode(), or(o.Effective))
+	case o.Needs != "" && b.good(o.Needs) && b.duration(o.Needs) == 0:
+		if needs, _ := LookupOption(o.Needs); !needs.In(b.Mode()) {
+			p.add(at, "%s does nothing without %s, which mode %s does not have: take the line out, or change the mode", o.Name, o.Needs, b.Mode())
+		} else {
+			p.add(at, "%s does nothing without %s: set that too, in the place of miimon, or take the line out", o.Name, o.Needs)
+		}
+	}
+	if o.list() {
+		p.checkTwice(b, o.Name, o.Name, b.targets[o.Name])
+		p.checkOwn(b, o)
+	}
+}
+
+// checkOwn sees to it that the bond is not its own target: whatever is cut, it
+// would answer itself.
+func (p *parser) checkOwn(b *bond, o *Option) {
+	if !b.good("addresses") {
+		return
+	}
+	for i, ip := range b.targets[o.Name] {
+		if b.has(ip) {
+			p.add(b.items[o.Name][i], "%s %s is the bond's own address: write another host's", o.Name, quote(ip.String()))
+		}
+	}
+}
+
+// has reports whether an address is one of the bond's.
+func (b *bond) has(ip netip.Addr) bool {
+	return slices.ContainsFunc(b.Addresses, func(a netip.Prefix) bool { return a.Addr() == ip })
+}
+
+// checkMonitor wants one of the kernel's two monitors, and one that can work.
+func (p *parser) checkMonitor(b *bond) {
+	if !b.good("mode", "miimon", "arp_interval") {
+		return
+	}
+	switch {
+	case b.Miimon() > 0 && b.ArpInterval() > 0:
+		p.add(b.place("arp_interval"), "arp_interval cannot go with miimon, which is %q: the kernel has one monitor at a time; take one of the two out", b.Miimon())
+	case b.Miimon() == 0 && b.ArpInterval() == 0:
 		p.add(b.place("miimon"), "a bond without a link monitor never fails over: set miimon, for example %q", "100ms")
+	case b.ArpInterval() > 0 && b.good("arp_ip_target", "ns_ip6_target") && b.Options["arp_ip_target"] == "" && b.Options["ns_ip6_target"] == "":
+		p.add(b.place("arp_interval"), "arp_interval has nobody to ask: write who, for example arp_ip_target = [%q]", "192.168.1.1")
 	}
 }
 
 func (p *parser) checkMultiple(b *bond, o *Option) {
 	at := b.place(o.Name)
 	d, step := b.duration(o.Name), b.duration(o.MultipleOf)
+	if step == 0 && b.ArpInterval() > 0 && !b.given(o.MultipleOf) {
+		p.add(at, "%s needs %s, and the bond has arp_interval in its place: take the line out", o.Name, o.MultipleOf)
+		return
+	}
 	if step == 0 {
 		p.add(at, "%s needs %s, which is %q: it counts the looks at the link, and there are none", o.Name, o.MultipleOf, step)
 		return
@@ -90,12 +136,18 @@ func (p *parser) checkMultiple(b *bond, o *Option) {
 	if d%step == 0 {
 		return
 	}
-	below := d.Truncate(step)
-	right := fmt.Sprintf("%q", below+step)
+	below, most := d.Truncate(step), time.Duration(o.Max)*o.Unit
+	var right []string
 	if below > 0 {
-		right = fmt.Sprintf("%q or %q", below, below+step)
+		right = append(right, fmt.Sprintf("%q", below))
 	}
-	p.add(at, "%s %q is no multiple of %s %q, the kernel would make it %q: write %s", o.Name, d, o.MultipleOf, step, below, right)
+	if below+step <= most {
+		right = append(right, fmt.Sprintf("%q", below+step))
+	}
+	if len(right) == 0 {
+		right = append(right, fmt.Sprintf("%q", below))
+	}
+	p.add(at, "%s %q is no multiple of %s %q, the kernel would make it %q: write %s", o.Name, d, o.MultipleOf, step, below, or(right))
 }
 
 func (p *parser) checkSlaveOption(b *bond, o *Option) {
@@ -126,17 +178,16 @@ func (p *parser) checkGateways(b *bond) {
 	}
 	for i, gw := range b.Gateways {
 		at := b.items["gateways"][i]
-		var own, near bool
+		var near bool
 		var nets []string // of the gateway's family
 		for _, a := range b.Addresses {
-			own = own || a.Addr() == gw
 			near = near || a.Contains(gw)
 			if a.Addr().Is4() == gw.Is4() {
 				nets = append(nets, a.Masked().String())
 			}
 		}
 		switch {
-		case own:
+		case b.has(gw):
 			p.add(at, "gateway %s is the bond's own address: write the router's", quote(gw.String()))
 		case near, gw.Is4() && b.DHCP4, gw.Is6() && gw.IsLinkLocalUnicast():
 		case len(nets) == 0 && gw.Is4():

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -34,9 +35,9 @@ type Bond struct {
 	Slaves []string
 	Auto   bool
 
-	// Options has every option of the table that the mode has, with the value
-	// that the file gives or else the default, in the kernel's text form. See
-	// Table for names and forms.
+	// Options has every option of the table that the kernel takes in the mode
+	// and beside the link monitor, with the value that the file gives or else
+	// the default, in the kernel's text form. See Table for names and forms.
 	Options map[string]string
 
 	MAC string // lower-case with colons; empty: the first slave's
@@ -47,6 +48,32 @@ type Bond struct {
 	DHCP4     bool           // beside the static addresses, if there are any
 	Gateways  []netip.Addr   // on a network of Addresses, but for IPv4 with DHCP4 and for fe80::/10
 	DNS       []netip.Addr
+
+	Prio map[string]int // preference beside the order of Slaves, by reference; higher is preferred, 0 where none is given
+
+	Paths      []Path
+	PathPolicy string   // "all" or "any": how many of Paths have to be up
+	Damping    *Damping // nil: a flapping slave is not held out
+}
+
+// A Path is a target that has to be reached from every slave.
+type Path struct {
+	Target netip.Addr // IPv4: asked by ARP, IPv6: by neighbour solicitation
+	// Source is the sender of the ARP requests: an address of the network that
+	// nobody else uses. Invalid: 0.0.0.0, which some routers do not answer.
+	Source      netip.Addr
+	Interval    time.Duration // from one probe to the next
+	Timeout     time.Duration // for the answer; shorter than Interval
+	MissedMax   int           // probes in a row without an answer that make the path dead
+	ReturnAfter int           // answers in a row that bring it back
+}
+
+// Damping holds a slave out that fails again and again: every failure is a
+// penalty of 1, which decays.
+type Damping struct {
+	HalfLife time.Duration // after which half of a penalty is left
+	Suppress float64       // a penalty from which on the slave is held out
+	Reuse    float64       // and at which it is let in again; less than Suppress
 }
 
 // defaultName is the name of a bond that the file does not name.
@@ -56,20 +83,34 @@ const defaultName = "bond0"
 // Ethernet NIC of the first matching group, active-backup, the link looked at
 // every 100 ms, its address from DHCP. It needs nothing but a cable.
 func Default() *Config {
-	options := map[string]string{}
-	fillDefaults(options)
+	b := newBond()
+	b.DHCP4 = true
+	fillDefaults(&b)
 	return &Config{
 		Hardware: Hardware{Policy: "enforce", Match: "chipset"},
 		HTTP:     HTTP{Listen: ":80"},
-		Bonds:    []Bond{{Name: defaultName, Auto: true, Options: options, DHCP4: true}},
+		Bonds:    []Bond{b},
 	}
+}
+
+// newBond is a bond of which nothing is said, without its options' defaults.
+func newBond() Bond {
+	return Bond{Name: defaultName, Auto: true, Options: map[string]string{}, PathPolicy: "all"}
 }
 
 // Mode is the kernel's name of the bond's mode.
 func (b *Bond) Mode() string { return b.Options["mode"] }
 
-// Miimon is the interval of the link monitor.
+// HasActiveSlave reports whether the mode has one slave that is the active one
+// and can be chosen.
+func (b *Bond) HasActiveSlave() bool { return slices.Contains(modesActive, b.Mode()) }
+
+// Miimon is the interval of the link monitor; 0 with the ARP monitor.
 func (b *Bond) Miimon() time.Duration { return b.duration("miimon") }
+
+// ArpInterval is the interval of the kernel's ARP monitor, which takes the
+// place of the link monitor; 0 without it.
+func (b *Bond) ArpInterval() time.Duration { return b.duration("arp_interval") }
 
 // UpDelay is how long a returned link has to stay before it is used.
 func (b *Bond) UpDelay() time.Duration { return b.duration("updelay") }

@@ -10,6 +10,7 @@
 //
 //	document.go  TOML text to a tree in which every key and value knows its place
 //	parse.go     tree to Config: known keys, types, forms
+//	tables.go    the tables within a bond: paths, slaves, damping
 //	check.go     what no key can be judged by alone: within a bond, between bonds
 //	options.go   Table, the kernel's bonding options, which drives all of them
 //	encode.go    Config back to TOML

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // TOML writes the configuration in its canonical form, every key that has a
@@ -36,14 +37,8 @@ func (w *writer) bond(b *Bond) {
 		list(w, "slaves", b.Slaves, func(s string) string { return s })
 	}
 	for i := range Table {
-		o := &Table[i]
-		text, ok := b.Options[o.Name]
-		switch {
-		case !ok || text == "": // not of this mode, or none
-		case o.Kind == KindInteger:
-			fmt.Fprintf(w, "%s = %s\n", o.Name, text)
-		default:
-			w.text(o.Name, o.format(text))
+		if text, ok := b.Options[Table[i].Name]; ok {
+			w.option(&Table[i], text)
 		}
 	}
 	if b.MAC != "" {
@@ -59,6 +54,52 @@ func (w *writer) bond(b *Bond) {
 	fmt.Fprintf(w, "dhcp4 = %t\n", b.DHCP4)
 	list(w, "gateways", b.Gateways, netip.Addr.String)
 	list(w, "dns", b.DNS, netip.Addr.String)
+	if len(b.Paths) > 0 {
+		w.text("path_policy", b.PathPolicy)
+	}
+	for _, ref := range b.Slaves {
+		if prio := b.Prio[ref]; prio != 0 {
+			w.table("[[bond.slave]]")
+			w.text("name", ref)
+			fmt.Fprintf(w, "prio = %d\n", prio)
+		}
+	}
+	for i := range b.Paths {
+		w.path(&b.Paths[i])
+	}
+	if d := b.Damping; d != nil {
+		w.table("[bond.damping]")
+		w.text("half_life", d.HalfLife.String())
+		fmt.Fprintf(w, "suppress = %s\nreuse = %s\n", penaltyText(d.Suppress), penaltyText(d.Reuse))
+	}
+}
+
+func (w *writer) path(t *Path) {
+	w.table("[[bond.path]]")
+	w.text("target", t.Target.String())
+	if t.Source.IsValid() {
+		w.text("source", t.Source.String())
+	}
+	w.text("interval", t.Interval.String())
+	w.text("timeout", t.Timeout.String())
+	fmt.Fprintf(w, "missed_max = %d\nreturn_after = %d\n", t.MissedMax, t.ReturnAfter)
+}
+
+// option writes an option that has this value in the kernel's text form.
+func (w *writer) option(o *Option, text string) {
+	switch {
+	case text == "": // none
+	case o.Kind == KindInteger:
+		fmt.Fprintf(w, "%s = %s\n", o.Name, text)
+	case o.Kind == KindBool:
+		fmt.Fprintf(w, "%s = %t\n", o.Name, text == "1")
+	case o.Kind == KindDuration:
+		w.text(o.Name, (time.Duration(units(text)) * o.Unit).String())
+	case o.list():
+		list(w, o.Name, strings.Split(text, ","), func(s string) string { return s })
+	default:
+		w.text(o.Name, text)
+	}
 }
 
 func (w *writer) table(header string) {

@@ -3,7 +3,10 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,28 +93,104 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
+// A piece is what a configuration of FuzzRoundTrip is made of. What is in it
+// may be anything.
+type piece struct {
+	first, second, web string // references, path of a file
+	mode               uint8
+	rows               uint64 // which rows of Table are set, by their places
+	choice             int64  // what they are set to
+	miimon, delay      int64  // ms, and how many of these
+	bits               uint8  // what else is said
+	mtu                int
+	prio               int64
+	interval, timeout  int64 // ns
+	suppress, reuse    float64
+}
+
+// compose writes a configuration: a good one, if the pieces fit together.
+func (c *piece) compose() []byte {
+	var w writer
+	w.table("[http]")
+	w.text("web_config", c.web)
+	w.table("[[bond]]")
+	list(&w, "slaves", []string{c.first, c.second}, func(s string) string { return s })
+	mode := Table[0].Values[int(c.mode)%len(Table[0].Values)].Name
+	w.text("mode", mode)
+	arp := c.rows&1 != 0 // the place of mode
+	if !arp {
+		w.text("miimon", (time.Duration(c.miimon) * time.Millisecond).String())
+	}
+	for i := range Table {
+		o := &Table[i]
+		set := c.rows&(1<<i) != 0 && o.In(mode) && (len(o.Effective) == 0 || slices.Contains(o.Effective, mode))
+		if !set || o.Name == "mode" || o.Name == "miimon" || arp && o.MultipleOf != "" || !arp && (o.Name == "arp_interval" || o.Needs != "") {
+			continue
+		}
+		choice := c.choice>>(i%8+1) ^ c.choice
+		within := func(low, high int64) int64 { return low + int64(uint64(choice)%uint64(high-low+1)) }
+		switch o.Kind {
+		case KindEnum:
+			w.text(o.Name, o.Values[within(0, int64(len(o.Values))-1)].Name)
+		case KindInteger:
+			w.option(o, strconv.FormatInt(within(o.Min, o.Max), 10))
+		case KindBool:
+			w.option(o, strconv.FormatInt(within(0, 1), 10))
+		case KindDuration:
+			n := within(o.Min, o.Max)
+			if o.MultipleOf != "" {
+				n = c.miimon * c.delay
+			}
+			w.option(o, strconv.FormatInt(n, 10))
+		case KindSlave:
+			w.text(o.Name, c.second)
+		case KindMAC:
+			w.text(o.Name, fmt.Sprintf("02:00:00:00:00:%02x", within(0, 255)))
+		case KindIPv4s:
+			w.option(o, fmt.Sprintf("10.0.0.%d,10.0.1.%d", within(1, 254), within(1, 254)))
+		case KindIPv6s:
+			w.option(o, fmt.Sprintf("2001:db8::%x,fe80::%x", within(1, 254), within(1, 254)))
+		}
+	}
+	if c.bits&1 != 0 {
+		w.WriteString("dhcp4 = true\nmtu = " + strconv.Itoa(c.mtu) + "\n")
+	}
+	if c.bits&2 != 0 {
+		w.text("path_policy", "any")
+	}
+	if c.bits&4 != 0 {
+		w.table("[[bond.path]]")
+		w.text("target", "fe80::1")
+		w.text("interval", time.Duration(c.interval).String())
+	}
+	if c.bits&8 != 0 {
+		w.table("[[bond.path]]")
+		w.text("target", "10.0.0.1")
+		w.text("source", "10.0.0.2")
+		w.text("interval", time.Duration(c.interval).String())
+		w.text("timeout", time.Duration(c.timeout).String())
+	}
+	if c.bits&16 != 0 && slices.Contains(modesActive, mode) {
+		w.table("[[bond.slave]]")
+		w.text("name", c.first)
+		fmt.Fprintf(&w, "prio = %d\n", c.prio)
+	}
+	if c.bits&32 != 0 {
+		w.table("[bond.damping]")
+		fmt.Fprintf(&w, "suppress = %s\nreuse = %s\n", penaltyText(c.suppress), penaltyText(c.reuse))
+	}
+	return w.Bytes()
+}
+
 // FuzzRoundTrip makes good configurations out of pieces, for a fuzzer that
 // begins from bytes seldom arrives at one, and checks their way through TOML.
 func FuzzRoundTrip(f *testing.F) {
-	f.Add("eth0", "eth1", int64(100), int64(2), uint8(1), uint8(3), 1500, "/perm/\"web\\\u007f.yml")
-	f.Add("mac:02:00:00:00:00:01", "pci:1:03:00.0", int64(1), int64(0), uint8(0), uint8(0), 68, "\u00e9\t")
-	f.Fuzz(func(t *testing.T, first, second string, miimon, delay int64, mode, bits uint8, mtu int, web string) {
-		var w writer
-		w.table("[http]")
-		w.text("web_config", web)
-		w.table("[[bond]]")
-		list(&w, "slaves", []string{first, second}, func(s string) string { return s })
-		duration := Option{Kind: KindDuration, Unit: time.Millisecond}
-		w.text("miimon", duration.format(strconv.FormatInt(miimon, 10)))
-		w.text("updelay", duration.format(strconv.FormatInt(miimon*delay, 10)))
-		w.text("mode", strconv.Itoa(int(mode)))
-		if bits&1 != 0 {
-			w.text("primary", second)
-		}
-		if bits&2 != 0 {
-			w.WriteString("dhcp4 = true\nmtu = " + strconv.Itoa(mtu) + "\n")
-		}
-		c, err := Parse("f", w.Bytes())
+	f.Add("eth0", "eth1", "/perm/\"web\\\u007f.yml", uint8(1), uint64(0xfffffffe), int64(3), int64(100), int64(2), uint8(0x3d), 1500, int64(-5), int64(5e8), int64(2e8), 3.0, 0.5)
+	f.Add("mac:02:00:00:00:00:01", "pci:1:03:00.0", "\u00e9\t", uint8(0), uint64(0xffffffff), int64(1), int64(1), int64(0), uint8(0), 68, int64(0), int64(0), int64(0), 1e-9, 1e-10)
+	f.Add("eth0", "eth1", "", uint8(4), uint64(0xfffffffe), int64(-1), int64(10), int64(3), uint8(0x2f), 9000, int64(0), int64(12345678), int64(1234567), 100.0, 99.875)
+	f.Fuzz(func(t *testing.T, first, second, web string, mode uint8, rows uint64, choice, miimon, delay int64, bits uint8, mtu int, prio, interval, timeout int64, suppress, reuse float64) {
+		piece := piece{first, second, web, mode, rows, choice, miimon, delay, bits, mtu, prio, interval, timeout, suppress, reuse}
+		c, err := Parse("f", piece.compose())
 		if err != nil {
 			return // FuzzParse looks at these
 		}
@@ -120,4 +199,40 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		checkRoundTrip(t, c)
 	})
+}
+
+// Configurations of every mode, made of random pieces that fit, are good and
+// survive the way through TOML; and every option is among them with a value
+// that is not its default.
+func TestRoundTrip(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	changed := map[string]bool{}
+	for i := range 2000 {
+		piece := piece{
+			first: "eth0", second: "eth1", mode: uint8(i), rows: random.Uint64(), choice: random.Int64(),
+			miimon: 1 + random.Int64N(300), delay: random.Int64N(1000),
+			bits: uint8(random.Uint32()) | 4, mtu: 1280 + random.IntN(9000), prio: random.Int64N(1<<32) - 1<<31,
+			interval: 10e6 + random.Int64N(3600e9-10e6), timeout: 1e6 + random.Int64N(9e6), // ns, 10 ms and more, less than 10 ms
+			suppress: 0.001 + 99*random.Float64(),
+		}
+		piece.reuse = piece.suppress * random.Float64()
+		if piece.rows&1 != 0 {
+			piece.rows |= 0xff // the ARP monitor with its interval and targets
+			if piece.mode %= 7; piece.mode > 3 {
+				piece.rows &^= 1
+			}
+		}
+		c := mustParse(t, string(piece.compose()))
+		checkRoundTrip(t, c)
+		for name, text := range c.Bonds[0].Options {
+			if o, _ := LookupOption(name); text != o.Default {
+				changed[name] = true
+			}
+		}
+	}
+	for i := range Table {
+		if !changed[Table[i].Name] {
+			t.Errorf("%s was never anything but its default", Table[i].Name)
+		}
+	}
 }

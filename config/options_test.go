@@ -20,10 +20,10 @@ func TestTable(t *testing.T) {
 				t.Error("two rows")
 			}
 			seen[o.Name] = true
-			if slices.Contains(later, o.Name) {
-				t.Error("is in the table and is still to come")
+			if slices.Contains(notHere, o.Name) {
+				t.Error("is in the table and is refused")
 			}
-			for _, m := range o.Modes {
+			for _, m := range slices.Concat(o.Modes, o.Effective) {
 				if _, err := mode.parse(&value{kind: kindString, text: m}); err != nil {
 					t.Error(err)
 				}
@@ -31,10 +31,20 @@ func TestTable(t *testing.T) {
 			if o.MultipleOf != "" && !seen[o.MultipleOf] {
 				t.Errorf("stands before %s, on which it depends", o.MultipleOf)
 			}
+			if o.Needs != "" {
+				if needs, ok := LookupOption(o.Needs); !ok || needs.Kind != KindDuration {
+					t.Errorf("needs %s, which is no duration", o.Needs)
+				}
+			}
 			switch o.Kind {
 			case KindEnum:
-				if len(o.Values) == 0 {
-					t.Error("no values")
+				for n, w := range o.Values {
+					if w.Number != n {
+						t.Errorf("%s is %d", w.Name, w.Number)
+					}
+				}
+				if len(o.Values) < 2 {
+					t.Error("no choice")
 				}
 			case KindInteger, KindDuration:
 				if o.Min >= o.Max {
@@ -43,23 +53,27 @@ func TestTable(t *testing.T) {
 				if o.Kind == KindDuration && o.Unit == 0 {
 					t.Error("no unit")
 				}
-			case KindSlave:
+			case KindBool, KindSlave, KindMAC, KindIPv4s, KindIPv6s:
 			default:
 				t.Errorf("kind %d", o.Kind)
 			}
-			v := &value{kind: kindString, text: o.format(o.Default)}
-			if o.Kind == KindInteger {
-				v.kind = kindInteger
+
+			var w writer
+			w.table("[[bond]]")
+			if len(o.Modes) > 0 {
+				w.text("mode", o.Modes[0])
 			}
-			if got, err := o.parse(v); err != nil || got != o.Default {
-				t.Errorf("the default %q is read as %q, %v", v.text, got, err)
+			w.option(o, o.Default)
+			b := mustParse(t, w.String()).Bonds[0]
+			if got, ok := b.Options[o.Name]; !ok || got != o.Default {
+				t.Errorf("the default %q is read as %q", o.Default, got)
 			}
 		})
 	}
 }
 
 func TestNearest(t *testing.T) {
-	names := append(bondKeys(), later...)
+	names := append(bondKeys(), notHere...)
 	for word, want := range map[string]string{
 		"mimon":               "miimon",
 		"Miimon":              "miimon",

@@ -52,10 +52,37 @@ type parser struct {
 // A bond is a Bond on its way, with the places of what it was made from.
 type bond struct {
 	Bond
-	at     int             // of its table
+	places
+	items   map[string][]int        // offset of each entry of a list
+	targets map[string][]netip.Addr // options that are lists of addresses
+	paths   []*path
+	slaves  []*slave
+}
+
+// places has where the keys of one table are set, and which of them well.
+type places struct {
+	at     int             // of the table
 	values map[string]int  // offset of the value of each key that was set
 	broken map[string]bool // keys with a finding: what depends on them is not judged
-	items  map[string][]int
+}
+
+// place is where a key is set, or else the table itself.
+func (t *places) place(key string) int {
+	if at, ok := t.values[key]; ok {
+		return at
+	}
+	return t.at
+}
+
+// good reports whether every one of the keys was read without a finding.
+func (t *places) good(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(k string) bool { return t.broken[k] })
+}
+
+// given reports whether the file sets the key.
+func (t *places) given(key string) bool {
+	_, ok := t.values[key]
+	return ok
 }
 
 // A field is a key that a table knows and what reads its value.
@@ -65,14 +92,19 @@ type field struct {
 }
 
 // table reads a table key by key. The name is for messages, as it stands in
-// the file; none is the file itself.
-func (p *parser) table(name string, v *value, fields []field, later []string) {
+// the file; none is the file itself. What a key's value is, and whether it was
+// good, is noted here and nowhere else.
+func (p *parser) table(name string, v *value, fields []field, notHere []string) places {
+	t := places{at: v.at, values: map[string]int{}, broken: map[string]bool{}}
 	for _, m := range v.keys {
 		if i := slices.IndexFunc(fields, func(f field) bool { return f.name == m.name }); i >= 0 {
+			before := len(p.all)
 			fields[i].read(m.value)
+			t.values[m.name] = m.value.at
+			t.broken[m.name] = len(p.all) > before
 			continue
 		}
-		if slices.Contains(later, m.name) {
+		if slices.Contains(notHere, m.name) {
 			p.add(m.at, "%s", errNotHere(m.name))
 			continue
 		}
@@ -80,12 +112,13 @@ func (p *parser) table(name string, v *value, fields []field, later []string) {
 			p.add(m.at, "unknown key") // it is only counted, and a guess costs time
 			continue
 		}
-		p.add(m.at, "%s", unknown(name, m, fields, later))
+		p.add(m.at, "%s", unknown(name, m, fields, notHere))
 	}
+	return t
 }
 
 // unknown says what a key that no one knows may have been meant to be.
-func unknown(table string, m member, fields []field, later []string) string {
+func unknown(table string, m member, fields []field, notHere []string) string {
 	what := "unknown key "
 	if m.value.kind == kindTable || m.value.origin == series {
 		what = "unknown table "
@@ -93,8 +126,21 @@ func unknown(table string, m member, fields []field, later []string) string {
 	for _, t := range []struct {
 		name string
 		keys []string
-	}{{"[[bond]]", slices.Concat(bondKeys(), later)}, {"[http]", httpKeys}, {"[hardware]", hardwareKeys}} {
-		if t.name != table && slices.Contains(t.keys, m.name) {
+	}{
+		{"[[bond]]", slices.Concat(bondKeys(), notHere)},
+		{"[[bond.path]]", pathKeys},
+		{"[[bond.slave]]", slaveKeys},
+		{"[bond.damping]", dampingKeys},
+		{"[http]", httpKeys},
+		{"[hardware]", hardwareKeys},
+	} {
+		switch {
+		case t.name == table || !slices.Contains(t.keys, m.name):
+		case t.name == "[[bond]]" && headers[m.name] != "":
+			return fmt.Sprintf("%s%s; it belongs in %s: write %s", what, quote(m.name), t.name, headers[m.name])
+		case t.name == "[[bond]]" && strings.Contains(table, "bond."):
+			return fmt.Sprintf("%s%s; it belongs in %s: write it above %s", what, quote(m.name), t.name, table)
+		default:
 			return fmt.Sprintf("%s%s; it belongs in %s", what, quote(m.name), t.name)
 		}
 	}
@@ -102,7 +148,7 @@ func unknown(table string, m member, fields []field, later []string) string {
 	for _, f := range fields {
 		names = append(names, f.name)
 	}
-	if near := nearest(m.name, slices.Concat(names, later)); near != "" {
+	if near := nearest(m.name, slices.Concat(names, notHere)); near != "" {
 		return fmt.Sprintf("%s%s; did you mean %q?", what, quote(m.name), near)
 	}
 	if table == "" {
@@ -122,7 +168,7 @@ func bondKeys() []string {
 	for i := range Table {
 		keys = append(keys, Table[i].Name)
 	}
-	return keys
+	return append(keys, "path_policy", "path", "slave", "damping")
 }
 
 func (p *parser) file(root *value) {
@@ -146,23 +192,25 @@ func (p *parser) isTable(v *value, name string) bool {
 	return false
 }
 
+// word is a key whose value is one of a few words.
+func (p *parser) word(key string, to *string, words ...string) field {
+	return field{key, func(v *value) {
+		if v.kind == kindString && slices.Contains(words, v.text) {
+			*to = v.text
+			return
+		}
+		p.add(v.at, "%s can be %s, not %s", key, or(quoted(words)), v.words())
+	}}
+}
+
 func (p *parser) hardware(v *value) {
 	if !p.isTable(v, "hardware") {
 		return
 	}
-	word := func(key string, to *string, words ...string) field {
-		return field{key, func(v *value) {
-			if v.kind == kindString && slices.Contains(words, v.text) {
-				*to = v.text
-				return
-			}
-			p.add(v.at, "%s can be %s, not %s", key, or(quoted(words)), v.words())
-		}}
-	}
 	h := &p.cfg.Hardware
 	p.table("[hardware]", v, []field{
-		word("policy", &h.Policy, "enforce", "warn", "off"),
-		word("match", &h.Match, "chipset", "driver"),
+		p.word("policy", &h.Policy, "enforce", "warn", "off"),
+		p.word("match", &h.Match, "chipset", "driver"),
 	}, nil)
 }
 
@@ -233,26 +281,34 @@ func (p *parser) judge(v *value, err error) bool {
 	return err == nil
 }
 
-func (p *parser) bondList(v *value) {
-	if v.kind != kindArray {
-		p.add(v.at, "there can be more than one bond: write [[bond]] with two brackets, not [bond]")
+// series reads the tables of [[header]], of which there can be some. What names
+// one of them in messages.
+func (p *parser) series(v *value, what, header string, most int, read func(*value)) {
+	switch {
+	case v.kind == kindTable && v.origin == implied:
+		p.add(v.at, "write [[%s]] first: the tables of a %s stand below it", header, what)
 		return
-	}
-	if len(v.items) == 0 {
-		return // the default bond
-	}
-	if len(v.items) > maxBonds {
-		p.add(v.items[maxBonds].at, "there are %d bonds, and bondd keeps at most %d", len(v.items), maxBonds)
+	case v.kind != kindArray:
+		p.add(v.at, "there can be more than one %s: write [[%s]] with two brackets, not [%s]", what, header, header)
+		return
+	case len(v.items) > most:
+		p.add(v.items[most].at, "there are %d %ss, and bondd keeps at most %d", len(v.items), what, most)
 		return
 	}
 	for _, item := range v.items {
 		if item.kind != kindTable {
-			p.add(item.at, "a bond is a table, not %s: write [[bond]] in a line of its own and its keys below", item.kind.words())
+			p.add(item.at, "a %s is a table, not %s: write [[%s]] in a line of its own and its keys below", what, item.kind.words(), header)
 			continue
 		}
-		p.bonds = append(p.bonds, p.bond(item))
+		read(item)
 	}
-	p.cfg.Bonds = nil
+}
+
+func (p *parser) bondList(v *value) {
+	p.series(v, "bond", "bond", maxBonds, func(v *value) { p.bonds = append(p.bonds, p.bond(v)) })
+	if len(p.bonds) > 0 { // else it is the default bond
+		p.cfg.Bonds = nil
+	}
 	for _, b := range p.bonds {
 		p.cfg.Bonds = append(p.cfg.Bonds, b.Bond)
 	}
@@ -260,13 +316,7 @@ func (p *parser) bondList(v *value) {
 
 // bond reads one bond. Every key has its say before any check across keys.
 func (p *parser) bond(v *value) *bond {
-	b := &bond{
-		Bond:   Bond{Name: defaultName, Auto: true, Options: map[string]string{}},
-		at:     v.at,
-		values: map[string]int{},
-		broken: map[string]bool{},
-		items:  map[string][]int{},
-	}
+	b := &bond{Bond: newBond(), items: map[string][]int{}, targets: map[string][]netip.Addr{}}
 	fields := []field{
 		{"name", func(v *value) {
 			if p.isText(v, "name", defaultName) && p.judge(v, checkName(v.text)) {
@@ -326,28 +376,59 @@ func (p *parser) bond(v *value) *bond {
 			})
 		}},
 	}
+	fields = append(fields,
+		p.word("path_policy", &b.PathPolicy, "all", "any"),
+		field{"path", func(v *value) {
+			p.series(v, "path", "bond.path", maxPaths, func(v *value) {
+				t := p.path(v)
+				b.paths, b.Paths = append(b.paths, t), append(b.Paths, t.Path)
+			})
+		}},
+		field{"slave", func(v *value) {
+			if v.kind == kindString || v.kind == kindArray && len(v.items) > 0 && v.items[0].kind == kindString {
+				p.add(v.at, "slave is a table that says more of one of the slaves: to name them, write slaves = [%q]", "eth0")
+				return
+			}
+			p.series(v, "slave", "bond.slave", maxItems, func(v *value) { b.slaves = append(b.slaves, p.slave(v)) })
+		}},
+		field{"damping", func(v *value) { p.damping(b, v) }},
+	)
 	for i := range Table {
 		o := &Table[i]
-		fields = append(fields, field{o.Name, func(v *value) {
-			text, err := o.parse(v)
-			if p.judge(v, err) {
-				b.Options[o.Name] = text
-			}
-		}})
+		fields = append(fields, field{o.Name, func(v *value) { p.option(b, o, v) }})
 	}
-	// What a key's value is, and whether it was good, is noted in one place.
-	for i := range fields {
-		name, read := fields[i].name, fields[i].read
-		fields[i].read = func(v *value) {
-			before := len(p.all)
-			read(v)
-			b.values[name] = v.at
-			b.broken[name] = len(p.all) > before
+	b.places = p.table("[[bond]]", v, fields, notHere)
+	for _, s := range b.slaves {
+		if s.prio != 0 {
+			if b.Prio == nil {
+				b.Prio = map[string]int{}
+			}
+			b.Prio[s.ref] = s.prio
 		}
 	}
-	p.table("[[bond]]", v, fields, later)
-	fillDefaults(b.Options)
+	fillDefaults(&b.Bond)
 	return b
+}
+
+// option reads a bonding option into Options.
+func (p *parser) option(b *bond, o *Option, v *value) {
+	if !o.list() {
+		if text, err := o.parse(v); p.judge(v, err) {
+			b.Options[o.Name] = text
+		}
+		return
+	}
+	var texts []string
+	p.list(b, o.Name, v, o.example(), func(s string) error {
+		ip, err := o.parseTarget(s)
+		b.targets[o.Name] = append(b.targets[o.Name], ip)
+		texts = append(texts, ip.String())
+		return err
+	})
+	if n := len(v.items); n > maxTargets && n <= maxItems {
+		p.add(v.items[maxTargets].at, "%s has %d entries, and the kernel takes at most %d", o.Name, n, maxTargets)
+	}
+	b.Options[o.Name] = strings.Join(texts, ",")
 }
 
 // list reads a list of texts, and notes the place of each. What take refuses
@@ -429,6 +510,8 @@ func checkHost(what, s string, ip netip.Addr) error {
 	switch {
 	case ip.IsUnspecified():
 		return fmt.Errorf("%s %s stands for no address at all: write a host's", what, quote(s))
+	case ip.Is4() && ip.As4()[0] == 0: // RFC 1122, section 3.2.1.3; the kernel refuses it as a target
+		return fmt.Errorf("%s %s is in 0.0.0.0/8, which stands for no host: write a host's", what, quote(s))
 	case ip.IsMulticast():
 		return fmt.Errorf("%s %s is a multicast address, no host can have it: write a host's", what, quote(s))
 	case ip.IsLoopback():
