@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -180,13 +182,42 @@ func (c *Client) index(ctx context.Context, name string) (int, error) {
 
 // Do carries out one op and returns when the kernel has done or refused it.
 func (c *Client) Do(ctx context.Context, op state.Op) error {
+	if open, ok := op.(state.OpenBond); ok {
+		return c.open(ctx, open.Bond)
+	}
 	m, err := encode(op, func(name string) (int, error) { return c.index(ctx, name) })
+	// IPv6 is off before a parked NIC is up, and on when it no longer is.
+	if park, ok := op.(state.Park); ok && err == nil {
+		err = switchIPv6(park.Link, false)
+	}
 	if err == nil {
 		c.writes.Add(1)
 		_, err = c.execute(ctx, m, writeTimeout)
+	}
+	if unpark, ok := op.(state.Unpark); ok && err == nil {
+		err = switchIPv6(unpark.Link, true)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
+}
+
+// switchIPv6 switches IPv6 on or off on a link, which the kernel offers only as
+// a file. A link or a kernel that has no IPv6 needs no switching.
+func switchIPv6(link string, on bool) error {
+	disable := "1"
+	if on {
+		disable = "0"
+	}
+	f, err := os.OpenFile("/proc/sys/net/ipv6/conf/"+link+"/disable_ipv6", os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(disable)
+	return err
 }

@@ -103,7 +103,7 @@ func TestDecodeBond(t *testing.T) {
 	want := state.Link{Index: 7, Name: "bond0", Kind: "bond", MAC: macA, MTU: 1500, Up: true, Carrier: true, CarrierChanges: 5,
 		Bond: &state.BondLink{ActiveSlave: 3, Options: state.Options{
 			"mode": "active-backup", "active_slave": "eth0", "miimon": "100", "updelay": "200", "downdelay": "0",
-			"primary": "", "primary_reselect": "failure", "num_grat_arp": "3",
+			"primary": "", "primary_reselect": "failure", "num_grat_arp": "3", "arp_ip_target": "", "ns_ip6_target": "",
 		}}}
 	if !reflect.DeepEqual(links[0], want) {
 		t.Errorf("got  %+v %+v\nwant %+v %+v", links[0], links[0].Bond, want, want.Bond)
@@ -264,6 +264,9 @@ func TestEncode(t *testing.T) {
 		{state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "3"}, unix.RTM_NEWLINK, 0, bond + "1c001280" + kind + "0c000280" + "05001000" + "03000000"},
 		{state.SetOption{Bond: "bond0", Option: "primary", Value: "eth0"}, unix.RTM_NEWLINK, 0, bond + "1c001280" + kind + "0c000280" + "08000b00" + "03000000"},
 		{state.SetOption{Bond: "bond0", Option: "primary", Value: ""}, unix.RTM_NEWLINK, 0, bond + "1c001280" + kind + "0c000280" + "08000b00" + "00000000"},
+		{state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "prio", Value: "-5"}, unix.RTM_NEWLINK, 0, eth + "1c001280" + "09000400" + "626f6e6400" + "000000" + "0c000580" + "08000900" + "fbffffff"},
+		{state.Park{Link: "eth0"}, unix.RTM_NEWLINK, 0, "00000000" + "03000000" + "81000000" + "81000000"},
+		{state.Unpark{Link: "eth0"}, unix.RTM_NEWLINK, 0, "00000000" + "03000000" + "00000000" + "81000000"},
 		{state.SetUp{Link: "eth0", Up: true}, unix.RTM_NEWLINK, 0, "00000000" + "03000000" + "01000000" + "01000000"},
 		{state.SetUp{Link: "eth0"}, unix.RTM_NEWLINK, 0, "00000000" + "03000000" + "00000000" + "01000000"},
 		{state.SetMAC{Link: "bond0", MAC: macA}, unix.RTM_NEWLINK, 0, bond + "0a000100" + "02005e100001" + "0000"},
@@ -302,8 +305,10 @@ func TestEncode(t *testing.T) {
 		state.SetOption{Bond: "bond0", Option: "miimon", Value: "fast"},
 		state.SetOption{Bond: "bond0", Option: "mode", Value: "round"},
 		state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "256"},
-		state.SetOption{Bond: "bond0", Option: "lacp_rate", Value: "fast"},
+		state.SetOption{Bond: "bond0", Option: "lacp_speed", Value: "fast"},
 		state.SetOption{Bond: "bond0", Option: "primary", Value: "eth9"},
+		state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "prio", Value: "2147483648"},
+		state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "queue_id", Value: "1"},
 		state.SetUp{Link: "eth9"}, state.Enslave{Slave: "eth0", Bond: "bond9"}, state.AddAddress{Link: "eth9", Prefix: netip.MustParsePrefix("192.0.2.2/24")},
 	} {
 		if m, err := encode(op, index); err == nil {
@@ -331,11 +336,13 @@ func TestSplitEvents(t *testing.T) {
 	}{
 		{"a slave without carrier", datagram(unix.RTM_NEWLINK, slave), []LinkEvent{{Received: at, Index: 3}}},
 		{"a bond with carrier, then its slave", append(datagram(unix.RTM_NEWLINK, bond), datagram(unix.RTM_NEWLINK, slave)...),
-			[]LinkEvent{{Received: at, Index: 7, LinkUp: true}, {Received: at, Index: 3}}},
-		{"a link that went has none", datagram(unix.RTM_DELLINK, bond), []LinkEvent{{Received: at, Index: 7, Gone: true}}},
+			[]LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}, {Received: at, Index: 3}}},
+		{"a link that went has none", datagram(unix.RTM_DELLINK, bond), []LinkEvent{{Received: at, Index: 7, Gone: true, Active: 3}}},
 		{"down, whatever the carrier", datagram(unix.RTM_NEWLINK, attributes(t, ifinfo(3, 0), func(ae *netlink.AttributeEncoder) { ae.Uint8(unix.IFLA_CARRIER, 1) })),
 			[]LinkEvent{{Received: at, Index: 3}}},
-		{"other messages are passed over", append(datagram(unix.RTM_NEWADDR, slave), datagram(unix.RTM_NEWLINK, bond)...), []LinkEvent{{Received: at, Index: 7, LinkUp: true}}},
+		{"other messages are passed over", append(datagram(unix.RTM_NEWADDR, slave), datagram(unix.RTM_NEWLINK, bond)...), []LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}}},
+		{"a bond that failed over", datagram(unix.RTM_NEWLINK, attributes(t, bond, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_EVENT, unix.IFLA_EVENT_BONDING_FAILOVER) })),
+			[]LinkEvent{{Received: at, Index: 7, LinkUp: true, Failover: true, Active: 3}}},
 		{"half a header", []byte{1, 2, 3}, []LinkEvent{{Received: at, Lost: true}}},
 		{"a length beyond the end", datagram(unix.RTM_NEWLINK, slave)[:40], []LinkEvent{{Received: at, Lost: true}}},
 		{"a length below the header", make([]byte, 32), []LinkEvent{{Received: at, Lost: true}}},
@@ -370,7 +377,6 @@ func TestRequests(t *testing.T) {
 		want    string
 	}{
 		"set active slave": {SetActiveSlave(7, 3), 1, "3c00000010000500" + "0100000000000000" + "00000000070000000000000000000000" + "1c001280" + "09000100626f6e6400000000" + "0c000280" + "0800020003000000"},
-		"reselect":         {Reselect(7, "better"), 1, "3c00000010000500" + "0100000000000000" + "00000000070000000000000000000000" + "1c001280" + "09000100626f6e6400000000" + "0c000280" + "05000c0001000000"},
 		"inspect now": {InspectNow(7, 100*time.Millisecond), 2,
 			"3c00000010000500" + "0100000000000000" + "00000000070000000000000000000000" + "1c001280" + "09000100626f6e6400000000" + "0c000280" + "0800030000000000" +
 				"3c00000010000500" + "0200000000000000" + "00000000070000000000000000000000" + "1c001280" + "09000100626f6e6400000000" + "0c000280" + "0800030064000000"},

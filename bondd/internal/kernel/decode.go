@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strconv"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -17,9 +18,11 @@ func decodeLink(data []byte) (state.Link, error) {
 	if len(data) < unix.SizeofIfInfomsg {
 		return state.Link{}, fmt.Errorf("decode link: %d bytes are less than an ifinfomsg", len(data))
 	}
+	flags := binary.NativeEndian.Uint32(data[8:])
 	l := state.Link{
 		Index: int(int32(binary.NativeEndian.Uint32(data[4:]))),
-		Up:    binary.NativeEndian.Uint32(data[8:])&unix.IFF_UP != 0,
+		Up:    flags&unix.IFF_UP != 0,
+		NoARP: flags&unix.IFF_NOARP != 0,
 	}
 	ad, err := netlink.NewAttributeDecoder(data[unix.SizeofIfInfomsg:])
 	if err != nil {
@@ -45,6 +48,11 @@ func decodeLink(data []byte) (state.Link, error) {
 			l.Counters = decodeStats(ad.Bytes())
 		case unix.IFLA_LINKINFO:
 			ad.Nested(func(ad *netlink.AttributeDecoder) error { return decodeLinkInfo(ad, &l) })
+		case unix.IFLA_AF_SPEC:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				l.IPv6 = decodeIPv6(ad)
+				return nil
+			})
 		}
 	}
 	if err := ad.Err(); err != nil {
@@ -54,6 +62,26 @@ func decodeLink(data []byte) (state.Link, error) {
 		return state.Link{}, fmt.Errorf("decode link %d: it has no name", l.Index)
 	}
 	return l, nil
+}
+
+// decodeIPv6 reads IFLA_AF_SPEC and reports whether IPv6 runs on the link. It is
+// not there on one that cannot have IPv6 (inet6_fill_link_af, net/ipv6/addrconf.c).
+func decodeIPv6(ad *netlink.AttributeDecoder) (on bool) {
+	const disableIPv6 = 26 // DEVCONF_DISABLE_IPV6, include/uapi/linux/ipv6.h
+	for ad.Next() {
+		if ad.Type() != unix.AF_INET6 {
+			continue
+		}
+		ad.Nested(func(ad *netlink.AttributeDecoder) error {
+			for ad.Next() {
+				if conf := ad.Bytes(); ad.Type() == unix.IFLA_INET6_CONF && len(conf) >= (disableIPv6+1)*4 {
+					on = binary.NativeEndian.Uint32(conf[disableIPv6*4:]) == 0
+				}
+			}
+			return nil
+		})
+	}
+	return on
 }
 
 // decodeLinkInfo reads IFLA_LINKINFO. The kernel puts each kind before its data.
@@ -87,6 +115,7 @@ func decodeLinkInfo(ad *netlink.AttributeDecoder, l *state.Link) error {
 // decodeSlave reads IFLA_INFO_SLAVE_DATA (bond_fill_slave_info, bond_netlink.c).
 func decodeSlave(ad *netlink.AttributeDecoder) *state.SlaveLink {
 	s := &state.SlaveLink{}
+	var port state.LACPPort
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_BOND_SLAVE_STATE:
@@ -95,9 +124,31 @@ func decodeSlave(ad *netlink.AttributeDecoder) *state.SlaveLink {
 			s.MIIStatus = state.MIIStatus(ad.Uint8())
 		case unix.IFLA_BOND_SLAVE_LINK_FAILURE_COUNT:
 			s.LinkFailures = uint64(ad.Uint32())
+		case unix.IFLA_BOND_SLAVE_PRIO:
+			s.Prio = int(ad.Int32())
+		case unix.IFLA_BOND_SLAVE_AD_AGGREGATOR_ID:
+			port.Aggregator = int(ad.Uint16())
+			s.LACP = &port // only mode 802.3ad has one
+		case unix.IFLA_BOND_SLAVE_AD_ACTOR_OPER_PORT_STATE:
+			port.Actor = state.PortState(ad.Uint8())
+		case unix.IFLA_BOND_SLAVE_AD_PARTNER_OPER_PORT_STATE:
+			port.Partner = state.PortState(ad.Uint16()) // eight bits in sixteen
+		case slaveChurnActor:
+			port.ActorChurn = churn(ad.Uint8())
+		case slaveChurnPartner:
+			port.PartnerChurn = churn(ad.Uint8())
 		}
 	}
 	return s
+}
+
+// churn is the word for a churn_state_t (include/net/bond_3ad.h).
+func churn(n uint8) string {
+	words := [...]string{"monitoring", "churned", "none"}
+	if int(n) < len(words) {
+		return words[n]
+	}
+	return strconv.Itoa(int(n))
 }
 
 // decodeStats folds rtnl_link_stats64 as net/core/net-procfs.c does. The

@@ -1,6 +1,7 @@
 // Package kernel is the only code that talks to the kernel's network: it reads
-// state.Networks, carries out state.Ops, streams link events and polls ethtool's
-// link state. It decides nothing.
+// state.Networks, carries out state.Ops, streams link events, polls ethtool's
+// link state, and finds out when the kernel's log and a slave's first packet say
+// that something happened. It decides nothing.
 //
 // In the flow it is both ends: what it reads goes to the engine, what the engine
 // decided comes back to it. Bonding has no generic netlink family, so bonds are

@@ -43,12 +43,20 @@ func encode(op state.Op, index func(name string) (int, error)) (netlink.Message,
 		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
 			return bondOptions(ae, state.Options{op.Option: op.Value}, index)
 		})
+	case state.SetSlaveOption:
+		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
+			return slaveOption(ae, op.Option, op.Value)
+		})
 	case state.SetUp:
 		var flags uint32
 		if op.Up {
 			flags = unix.IFF_UP
 		}
 		return linkMessage(i, flags, unix.IFF_UP, 0, nil)
+	case state.Park:
+		return linkMessage(i, unix.IFF_UP|unix.IFF_NOARP, unix.IFF_UP|unix.IFF_NOARP, 0, nil)
+	case state.Unpark:
+		return linkMessage(i, 0, unix.IFF_UP|unix.IFF_NOARP, 0, nil)
 	case state.SetMAC:
 		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
 			ae.Bytes(unix.IFLA_ADDRESS, op.MAC[:])
@@ -90,7 +98,7 @@ func linkMessage(index int, flags, change uint32, header netlink.HeaderFlags, at
 // bondOptions appends IFLA_LINKINFO with these options, in the table's order.
 func bondOptions(ae *netlink.AttributeEncoder, values state.Options, index func(string) (int, error)) error {
 	for name := range values {
-		if _, err := optionByName(name); err != nil {
+		if _, err := optionByName(options, name); err != nil {
 			return err
 		}
 	}
@@ -105,6 +113,22 @@ func bondOptions(ae *netlink.AttributeEncoder, values state.Options, index func(
 				}
 			}
 			return nil
+		})
+		return nil
+	})
+	return nil
+}
+
+// slaveOption appends IFLA_LINKINFO with one option of a bond's slave.
+func slaveOption(ae *netlink.AttributeEncoder, name, value string) error {
+	o, err := optionByName(slaveOptions, name)
+	if err != nil {
+		return err
+	}
+	ae.Nested(unix.IFLA_LINKINFO, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.IFLA_INFO_SLAVE_KIND, "bond")
+		ae.Nested(unix.IFLA_INFO_SLAVE_DATA, func(ae *netlink.AttributeEncoder) error {
+			return o.encode(ae, value, nil)
 		})
 		return nil
 	})

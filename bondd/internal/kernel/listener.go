@@ -27,10 +27,22 @@ type LinkEvent struct {
 	LinkUp   bool      // up and with carrier
 	Gone     bool      // the interface was removed
 	Lost     bool      // events were lost or undecodable; nothing else is set
+
+	// Failover says that the link is a bond whose driver has just made Active
+	// the active slave, by its index; 0 is none (NETDEV_BONDING_FAILOVER).
+	Failover bool
+	Active   int
 }
 
 // A Listener receives link events (RTNLGRP_LINK) on a thread of its own.
 type Listener struct {
+	// Priority is what its thread runs with; nil: it is a thread like any other.
+	Priority *Priority
+	// OnPriority, if it is set, is called once by Run before the first event:
+	// with nil if the thread goes before all others that have no real-time
+	// priority, else with the reason why it has to wait its turn.
+	OnPriority func(error)
+
 	conn *netlink.Conn
 	stop int // eventfd that ends Run
 }
@@ -77,6 +89,15 @@ func (l *Listener) Run(ctx context.Context, handle func(*LinkEvent)) error {
 	}()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if l.Priority != nil {
+		err := l.Priority.take()
+		if err == nil {
+			defer l.Priority.give()
+		}
+		if l.OnPriority != nil {
+			l.OnPriority(err)
+		}
+	}
 	var loopErr error
 	if err := raw.Control(func(fd uintptr) { loopErr = l.loop(ctx, int(fd), handle) }); err != nil {
 		return fmt.Errorf("use event socket: %w", err)
@@ -133,26 +154,62 @@ func splitEvents(b []byte, received time.Time, ev *LinkEvent, handle func(*LinkE
 			ev.Index = int(int32(binary.NativeEndian.Uint32(body[4:])))
 			ev.Gone = kind == unix.RTM_DELLINK
 			up := binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0
-			carrier, ok := carrierOf(body[unix.SizeofIfInfomsg:])
-			ev.LinkUp = up && carrier && !ev.Gone
-			ev.Lost = !ok
+			ev.Lost = !ev.read(body[unix.SizeofIfInfomsg:])
+			ev.LinkUp = ev.LinkUp && up && !ev.Gone
 		}
 		handle(ev)
 	}
 }
 
-// carrierOf finds IFLA_CARRIER among a link's attributes. ok is false if the
-// attributes cannot be walked to their end or to IFLA_CARRIER.
-func carrierOf(b []byte) (carrier, ok bool) {
-	for len(b) >= unix.SizeofNlAttr {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < unix.SizeofNlAttr || size > len(b) {
-			return false, false
+// read takes what matters from a link's attributes, LinkUp being the carrier. It
+// reports whether they could be walked to their end.
+func (ev *LinkEvent) read(b []byte) bool {
+	for len(b) > 0 {
+		kind, value, rest := attribute(b)
+		if rest == nil {
+			return false
 		}
-		if kind := binary.NativeEndian.Uint16(b[2:]) & nlaTypeMask; kind == unix.IFLA_CARRIER && size > unix.SizeofNlAttr {
-			return b[unix.SizeofNlAttr] != 0, true
+		switch kind {
+		case unix.IFLA_CARRIER:
+			ev.LinkUp = len(value) > 0 && value[0] != 0
+		case unix.IFLA_EVENT:
+			ev.Failover = number(value) == unix.IFLA_EVENT_BONDING_FAILOVER
+		case unix.IFLA_LINKINFO:
+			ev.Active = number(inside(inside(value, unix.IFLA_INFO_DATA), unix.IFLA_BOND_ACTIVE_SLAVE))
 		}
-		b = b[min((size+3)&^3, len(b)):]
+		b = rest
 	}
-	return false, len(b) == 0
+	return true
+}
+
+// attribute splits the first attribute off. rest is nil if there is none whole.
+func attribute(b []byte) (kind uint16, value, rest []byte) {
+	if len(b) < unix.SizeofNlAttr {
+		return 0, nil, nil
+	}
+	size := int(binary.NativeEndian.Uint16(b))
+	if size < unix.SizeofNlAttr || size > len(b) {
+		return 0, nil, nil
+	}
+	return binary.NativeEndian.Uint16(b[2:]) & nlaTypeMask, b[unix.SizeofNlAttr:size], b[min((size+3)&^3, len(b)):]
+}
+
+// inside finds an attribute among those in b, or nothing.
+func inside(b []byte, want uint16) []byte {
+	for len(b) > 0 {
+		kind, value, rest := attribute(b)
+		if kind == want && rest != nil {
+			return value
+		}
+		b = rest
+	}
+	return nil
+}
+
+// number reads a u32; 0 if it is none.
+func number(b []byte) int {
+	if len(b) != 4 {
+		return 0
+	}
+	return int(int32(binary.NativeEndian.Uint32(b)))
 }

@@ -36,13 +36,6 @@ func InspectNow(bond int, miimon time.Duration) Request {
 		state.Options{"miimon": strconv.FormatInt(miimon.Milliseconds(), 10)})
 }
 
-// Reselect makes the request that has the bonding driver choose the active slave
-// anew by its own rules: primary_reselect as it is. Writing the primary again
-// would force it, whatever primary_reselect says (bond_option_primary_set).
-func Reselect(bond int, primaryReselect string) Request {
-	return request(bond, state.Options{"primary_reselect": primaryReselect})
-}
-
 // request encodes one message for each set of options. Options that name a
 // slave have its index for a name here.
 func request(bond int, sets ...state.Options) Request {

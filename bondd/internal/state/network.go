@@ -1,6 +1,11 @@
 package state
 
-import "net/netip"
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+)
 
 // A Network is the kernel's network state as read at one moment.
 type Network struct {
@@ -40,6 +45,8 @@ type Link struct {
 	Master       int  // index of the bond it is enslaved to, or 0
 	Up           bool // IFF_UP: the administrator wants it up
 	Carrier      bool // IFLA_CARRIER: the cable is in and the far end is there
+	NoARP        bool // IFF_NOARP: it neither asks nor answers
+	IPv6         bool // IPv6 runs on it (sysctl disable_ipv6)
 
 	CarrierChanges uint64 // IFLA_CARRIER_CHANGES: both directions since the interface was made
 	Counters       Counters
@@ -51,10 +58,24 @@ type Link struct {
 // LinkUp reports whether frames can leave by this link: it is up and has carrier.
 func (l *Link) LinkUp() bool { return l.Up && l.Carrier }
 
+// Parked reports whether the link is as the op Park leaves it.
+func (l *Link) Parked() bool { return l.Up && l.NoARP && !l.IPv6 }
+
 // A BondLink is what only a bond has (IFLA_INFO_DATA, IFLA_BOND_*).
 type BondLink struct {
 	ActiveSlave int     // index; 0 where there is none or the mode has none
 	Options     Options // every option that the kernel reported and bondd knows
+	LACP        *LACP   // set in mode 802.3ad
+}
+
+// LACP is what a bond in mode 802.3ad has agreed with its partner
+// (IFLA_BOND_AD_INFO). A partner that never spoke has the MAC 00:00:00:00:00:00.
+type LACP struct {
+	Aggregator int `json:"aggregator"` // the active one
+	Ports      int `json:"ports"`      // of the active aggregator
+	ActorKey   int `json:"actor_key"`
+	PartnerKey int `json:"partner_key"`
+	PartnerMAC MAC `json:"partner_mac"`
 }
 
 // A SlaveLink is what only a slave of a bond has (IFLA_INFO_SLAVE_DATA, IFLA_BOND_SLAVE_*).
@@ -62,6 +83,55 @@ type SlaveLink struct {
 	Active       bool      // IFLA_BOND_SLAVE_STATE: it may carry traffic
 	MIIStatus    MIIStatus // the bonding driver's own view of the link
 	LinkFailures uint64    // downs that the bonding driver itself counted
+	Prio         int       // IFLA_BOND_SLAVE_PRIO: higher is preferred
+	LACP         *LACPPort // set in mode 802.3ad
+}
+
+// A LACPPort is a slave as LACP sees it (IEEE 802.1AX, 6.4.7).
+type LACPPort struct {
+	Aggregator   int       `json:"aggregator"`    // that it belongs to
+	Actor        PortState `json:"actor"`         // what this end says
+	Partner      PortState `json:"partner"`       // what the other end said last
+	ActorChurn   string    `json:"actor_churn"`   // "none", "monitoring" or "churned"
+	PartnerChurn string    `json:"partner_churn"` // the same of the other end
+}
+
+// A PortState is the state of a LACP port, the bits of IEEE 802.1AX, 6.4.2.3
+// (LACP_STATE_*, include/uapi/linux/if_bonding.h).
+type PortState uint8
+
+// The bits of a PortState.
+const (
+	PortActivity        PortState = 1 << iota // speaks without being asked
+	PortTimeout                               // wants to hear every second, not every 30
+	PortAggregation                           // may be aggregated
+	PortSynchronization                       // is in the right aggregator
+	PortCollecting                            // takes traffic in
+	PortDistributing                          // sends traffic out
+	PortDefaulted                             // hears nothing, acts on defaults
+	PortExpired                               // has heard nothing for too long
+)
+
+var portWords = [...]string{"activity", "timeout", "aggregation", "synchronization", "collecting", "distributing", "defaulted", "expired"}
+
+// Words lists the bits that are set, by their names in the standard.
+func (p PortState) Words() []string {
+	words := []string{}
+	for i, w := range portWords {
+		if p&(1<<i) != 0 {
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+// MarshalJSON writes the names of the bits that are set.
+func (p PortState) MarshalJSON() ([]byte, error) { return json.Marshal(p.Words()) }
+
+// Carries reports whether traffic passes by a port in both directions.
+func (p *LACPPort) Carries() bool {
+	const both = PortSynchronization | PortCollecting | PortDistributing
+	return p.Actor&both == both && p.Partner&(PortSynchronization|PortCollecting) == PortSynchronization|PortCollecting
 }
 
 // Options are bonding options: the kernel's name of the option to its value in
@@ -94,6 +164,16 @@ var miiNames = [...]string{"up", "going down", "down", "going back"} // bond_sla
 
 // MarshalText writes the driver's own words.
 func (s MIIStatus) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the driver's own words.
+func (s *MIIStatus) UnmarshalText(b []byte) error {
+	i := slices.Index(miiNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("%q is no state of a link", b)
+	}
+	*s = MIIStatus(i)
+	return nil
+}
 
 // An Address is an IP address on a link (RTM_NEWADDR).
 type Address struct {

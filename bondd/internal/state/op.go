@@ -29,11 +29,25 @@ type CreateBond struct {
 // attributes of a message when a later one is refused, so each goes alone.
 type SetOption struct{ Bond, Option, Value string }
 
+// SetSlaveOption writes one bonding option of a slave, such as prio.
+type SetSlaveOption struct{ Slave, Bond, Option, Value string }
+
 // SetUp takes a link up or down.
 type SetUp struct {
 	Link string
 	Up   bool
 }
+
+// Park takes a NIC that belongs to no bond up for probes alone: it takes no
+// address by itself and does not answer for the addresses of others. A NIC with
+// the bond's MAC must say nothing, or the switch sends the bond's traffic there.
+type Park struct{ Link string }
+
+// Unpark takes a parked NIC down and lets it be as it was before.
+type Unpark struct{ Link string }
+
+// OpenBond takes a bond up, without VLAN 0 on its slaves.
+type OpenBond struct{ Bond string }
 
 // SetMAC changes a link's address.
 type SetMAC struct {
@@ -93,7 +107,19 @@ func (o CreateBond) Subject() string { return o.Name }
 func (o SetOption) Subject() string { return o.Bond }
 
 // Subject implements Op.
+func (o SetSlaveOption) Subject() string { return o.Slave }
+
+// Subject implements Op.
 func (o SetUp) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o Park) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o Unpark) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o OpenBond) Subject() string { return o.Bond }
 
 // Subject implements Op.
 func (o SetMAC) Subject() string { return o.Link }
@@ -120,7 +146,11 @@ func (o AddRoute) Subject() string { return o.Link }
 func (o DelRoute) Subject() string { return o.Link }
 
 func (o CreateBond) String() string {
-	s := fmt.Sprintf("create bond %s: mode %s, miimon %s", o.Name, o.Options["mode"], o.Options["miimon"])
+	monitor := "miimon"
+	if ms := o.Options["arp_interval"]; ms != "" && ms != "0" {
+		monitor = "arp_interval"
+	}
+	s := fmt.Sprintf("create bond %s: mode %s, %s %s", o.Name, o.Options["mode"], monitor, o.Options[monitor])
 	if !o.MAC.IsZero() {
 		s += ", MAC " + o.MAC.String()
 	}
@@ -135,12 +165,21 @@ func (o SetOption) String() string {
 	return fmt.Sprintf("set %s of %s to %s", o.Option, o.Bond, value)
 }
 
+func (o SetSlaveOption) String() string {
+	return fmt.Sprintf("set %s of %s in %s to %s", o.Option, o.Slave, o.Bond, o.Value)
+}
+
 func (o SetUp) String() string {
 	if o.Up {
 		return "take " + o.Link + " up"
 	}
 	return "take " + o.Link + " down"
 }
+
+func (o Park) String() string   { return "park " + o.Link + ": up, for probes alone" }
+func (o Unpark) String() string { return "end the parking of " + o.Link }
+
+func (o OpenBond) String() string { return "take " + o.Bond + " up" }
 
 func (o SetMAC) String() string  { return fmt.Sprintf("set MAC of %s to %s", o.Link, o.MAC) }
 func (o SetMTU) String() string  { return fmt.Sprintf("set MTU of %s to %d", o.Link, o.MTU) }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"bondd.internal/hwprobe"
@@ -19,7 +20,8 @@ type Snapshot struct {
 	Hardware hwprobe.Report
 	Bonds    []Bond
 	Config   ConfigStatus
-	Events   []Event // what changed, newest first, at most MaxEvents
+	Events   []Event   // what changed, newest first, at most MaxEvents
+	History  []*Switch // the flight recorder, newest first, at most MaxHistory; no Switch in it is ever changed
 	Totals   Totals
 }
 
@@ -70,10 +72,19 @@ type Bond struct {
 	Slaves      []Slave // in the configured order of preference
 	Counters    Counters
 
+	PathPolicy string // "all" or "any" of the paths have to be up; empty where none is checked
+	Chosen     string // the slave that an operator asked for and that is kept for it; empty: none
+	LACP       *LACP  // set in mode 802.3ad
+
 	Failovers        map[Reason]uint64 // switches since start, every reason present
 	LastFailover     time.Time         // zero: none yet
 	LastFailoverTook time.Duration     // carrier loss seen to switched; zero: not known
 	FailoverDuration Histogram         // seconds, carrier loss seen to switched
+}
+
+// Linked reports whether traffic can leave by some slave, wherever it gets to.
+func (b *Bond) Linked() bool {
+	return slices.ContainsFunc(b.Slaves, func(s Slave) bool { return s.Active && s.LinkUp })
 }
 
 // Configured is the number of slaves that the configuration asks for.
@@ -83,7 +94,7 @@ func (b *Bond) Configured() int { return len(b.Slaves) }
 func (b *Bond) SlavesUp() int {
 	n := 0
 	for i := range b.Slaves {
-		if b.Slaves[i].Usable() {
+		if s := &b.Slaves[i]; s.Usable() && !b.halfOpen(s) {
 			n++
 		}
 	}
@@ -97,11 +108,18 @@ type Slave struct {
 	Enslaved     bool   // and belongs to the bond
 	LeftOut      string // why a NIC that is there was not enslaved; empty if it was
 	LinkUp       bool
-	PathUp       *bool // nil: no path is checked
-	Active       bool  // it carries the traffic, or a share of it
+	PathUp       *bool  // by the bond's policy over Paths; nil: no path is checked, or nothing is known yet
+	Paths        []Path // one for each target, in the configured order
+	Parked       bool   // taken out of the bond until its path is back: the mode has no other way to spare a slave
+	Active       bool   // it carries the traffic, or a share of it
 	MIIStatus    MIIStatus
-	Suppressed   bool // held out by flap damping
-	SpeedMbps    *int // nil: unknown
+	Prio         int       // preference beside the configured order; higher is preferred
+	Suppressed   bool      // held out by flap damping
+	Penalty      float64   // of flap damping, now; 0 without damping
+	ReuseAt      time.Time // when it is no longer held out if it does not fail again; zero: it is not held out
+	FastLinkDown string    // whether the card tells of a lost link at once: "on", "not offered", or why not
+	LACP         *LACPPort // set in mode 802.3ad
+	SpeedMbps    *int      // nil: unknown
 	Duplex       string
 	Driver       string
 	PermanentMAC MAC
@@ -109,6 +127,34 @@ type Slave struct {
 
 	CarrierChanges uint64
 	Counters       Counters
+}
+
+// A PathState says what is known of the way from a slave to a target.
+type PathState uint8
+
+// The states of a path.
+const (
+	PathUnknown PathState = iota // not enough was heard yet, or the slave has no link
+	PathUp                       // the last probe was answered
+	PathMissing                  // the last probe was not, but not enough are missing yet
+	PathDown
+)
+
+func (s PathState) String() string {
+	return [...]string{"unknown", "up", "missing", "down"}[s]
+}
+
+// MarshalText writes the state's name.
+func (s PathState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// A Path is the way from a slave to a target, as the probes found it.
+type Path struct {
+	Target   netip.Addr    `json:"target"`
+	State    PathState     `json:"state"`
+	RTT      time.Duration `json:"rtt_ns"` // of the last answer; 0: there was none yet
+	Answered uint64        `json:"answered"`
+	Missed   uint64        `json:"missed"` // probes without an answer in time
+	Failed   uint64        `json:"failed"` // probes that could not be sent
 }
 
 // Usable reports whether the slave could carry traffic now.
@@ -159,12 +205,58 @@ const (
 // Reasons lists every Reason.
 var Reasons = []Reason{ReasonLink, ReasonPath, ReasonAdmin, ReasonKernel, ReasonPrimary}
 
+// MaxHistory bounds Snapshot.History.
+const MaxHistory = 1000
+
+// A Switch is one entry of the flight recorder: traffic that moved from one
+// slave to another, or off a slave where a mode shares it out. Times that are
+// not known are zero and left out.
+type Switch struct {
+	Seq    uint64 `json:"seq"` // counts up over restarts of bondd
+	Bond   string `json:"bond"`
+	From   string `json:"from"`         // empty: there was no active slave
+	To     string `json:"to,omitempty"` // empty where traffic is shared out over the slaves that are left
+	Reason Reason `json:"reason"`
+	Cause  string `json:"cause"` // in a sentence
+
+	CarrierLost time.Time `json:"carrier_lost,omitzero"` // by the kernel's stamp, where the card's driver logs it
+	EventRead   time.Time `json:"event_read,omitzero"`   // what led to it was seen
+	Decided     time.Time `json:"decided,omitzero"`      // the write was begun
+	Written     time.Time `json:"written,omitzero"`      // the write has returned
+	Agreed      time.Time `json:"agreed,omitzero"`       // the kernel was seen to have the same view
+	FirstPacket time.Time `json:"first_packet,omitzero"` // received on the new slave, by the kernel's stamp
+
+	Before []SlaveView `json:"before"` // the slaves when it was decided
+	After  []SlaveView `json:"after"`  // when the kernel agreed
+}
+
+// Time is when traffic moved, as far as it is known.
+func (s *Switch) Time() time.Time {
+	for _, t := range []time.Time{s.Written, s.Agreed, s.EventRead} {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// A SlaveView is a slave in an entry of the flight recorder.
+type SlaveView struct {
+	Name       string    `json:"name"`
+	Active     bool      `json:"active"`
+	LinkUp     bool      `json:"link_up"`
+	PathUp     *bool     `json:"path_up"` // null: no path is checked
+	Suppressed bool      `json:"suppressed"`
+	MIIStatus  MIIStatus `json:"mii_status"`
+}
+
 // An Event is one change that a person would want to know of.
 type Event struct {
 	Time  time.Time `json:"time"`
 	Bond  string    `json:"bond,omitempty"`
 	Slave string    `json:"slave,omitempty"`
-	// Kind is one of "failover", "link", "hardware", "config", "address", "daemon".
+	// Kind is one of "failover", "link", "path", "damping", "lacp", "hardware",
+	// "config", "address", "bond".
 	Kind string `json:"kind"`
 	// Good says whether the change is for the better, so that a page may colour it.
 	Good    bool   `json:"good"`
@@ -198,3 +290,11 @@ func (h Histogram) Clone() Histogram {
 	h.Counts = append([]uint64(nil), h.Counts...)
 	return h
 }
+
+// A Refusal says why an operator's command was not carried out.
+type Refusal struct {
+	Unknown bool   // it names a bond or a slave that is not configured
+	Why     string // one sentence, with what would be right
+}
+
+func (r *Refusal) Error() string { return r.Why }
