@@ -1,0 +1,24 @@
+// Package pathcheck finds out, for every slave of a bond, whether frames get
+// through to the targets that the configuration names: by ARP (IPv4) and by
+// neighbour solicitation (IPv6), from the standby as from the active slave. The
+// kernel cannot do that beside MII monitoring.
+//
+// It stands at the entry of the flow, beside the kernel package: the engine
+// tells it which slaves there are and gets Reports of their paths, from which
+// the failover package decides. It neither reads nor writes the kernel's
+// network configuration.
+//
+// Probes never lie to the switch, nor to anybody behind it: each slave sends
+// them from an Ethernet address that nothing else has (see probeMAC), which is
+// its own for ever, so no failover moves it; and with no IP address of the
+// host, so no neighbour learns anything of the bond by them. An answer counts
+// if it is to that address and comes in time.
+//
+// A path that dies is reported within interval × missed_max + timeout, and a
+// target that dies is reported for all slaves in one Report.
+//
+// Inside, path and rounds decide and are pure, frame.go is the codec, a wire
+// sends and receives (sockets in earnest, a fake in the tests), and Checker is
+// the loop between them. The pathtest package runs all of it against the
+// kernel's bonds.
+package pathcheck

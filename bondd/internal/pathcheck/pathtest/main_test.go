@@ -1,0 +1,18 @@
+package pathtest
+
+import (
+	"os"
+	"testing"
+
+	"bondd.internal/image/guest"
+	"bondd.internal/image/guest/netlab"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(checkerVar) != "" {
+		os.Exit(runChecker())
+	}
+	for os.Getenv(hogVar) != "" {
+	}
+	guest.Main(m, guest.Config{Programs: netlab.Programs()})
+}

@@ -1,0 +1,416 @@
+package pathcheck
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"bondd.internal/bondd/internal/state"
+)
+
+var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// at is so many milliseconds after t0.
+func at(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+
+// cards are slaves with a link, of indexes 1 and up.
+func cards(names ...string) []Slave {
+	var list []Slave
+	for i, name := range names {
+		list = append(list, Slave{Name: name, Index: i + 1, MAC: state.MAC{2, 5: byte(i)}, LinkUp: true})
+	}
+	return list
+}
+
+// target is probed every 100 ms, with 30 for the answer, dead after 2 misses
+// and back after 2 answers.
+func target(a netip.Addr) Target {
+	return Target{Addr: a, Interval: 100 * time.Millisecond, Timeout: 30 * time.Millisecond, MissedMax: 2, ReturnAfter: 2}
+}
+
+// newTestRounds returns rounds in which every slave is ready.
+func newTestRounds(strict bool, slaves []Slave, targets ...Target) *rounds {
+	r := newRounds(targets, strict, func() state.MAC { return state.MAC{2, 0xaa} })
+	r.setSlaves(slaves)
+	r.setReady(func(card) bool { return true })
+	return r
+}
+
+// start begins what is due and has every probe sent. It reports how many
+// probes there were.
+func start(r *rounds, now time.Time) int {
+	n := 0
+	for i := range r.targets {
+		if !r.begin(i, now) {
+			continue
+		}
+		for _, s := range r.slaves {
+			if s.probing() {
+				r.sent(s, i, now, nil)
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// answerTo returns the frame that answers a probe, as the target sends it.
+func answerTo(probe []byte) []byte {
+	b := make([]byte, len(probe))
+	copy(b, probe[6:12])
+	copy(b[6:], []byte{2, 0, 0, 0, 1, 0})
+	copy(b[12:], probe[12:14])
+	from, to := probe[etherLen:], b[etherLen:]
+	if binary.BigEndian.Uint16(probe[12:]) == unix.ETH_P_ARP {
+		copy(to, from[:8])
+		to[7] = arpReply
+		copy(to[8:], b[6:12])
+		copy(to[14:], from[24:28])
+		copy(to[18:], from[8:18])
+		return b
+	}
+	copy(to, from[:8])
+	copy(to[8:], from[ipv6Len+8:ipv6Len+24])
+	copy(to[24:], from[8:24])
+	body := to[ipv6Len:]
+	body[0], body[4] = neighAdvert, 0x60
+	copy(body[8:], from[ipv6Len+8:ipv6Len+24])
+	body[24], body[25] = 2, 1
+	copy(body[26:], b[6:12])
+	binary.BigEndian.PutUint16(body[2:], ^icmpv6Sum(to))
+	return b
+}
+
+// reply has a slave's probe answered at a time, the answer coming in by the
+// card of the given index.
+func reply(r *rounds, name string, target, in int, when time.Time) {
+	r.answer(card{index: in}, answerTo(r.known[name].probes[target].frame), when, when)
+}
+
+// states are the states of every slave's paths, in the order of the slaves, in
+// the letters of the tests of paths.
+func states(r *rounds) string {
+	text := ""
+	for _, s := range r.slaves {
+		if text != "" {
+			text += " "
+		}
+		for _, p := range s.paths {
+			text += string(letters[p.State])
+		}
+	}
+	return text
+}
+
+func TestRound(t *testing.T) {
+	r := newTestRounds(true, cards("eth0", "eth1"), target(addr4), target(addr6))
+	if n := start(r, at(0)); n != 4 {
+		t.Fatalf("%d probes are sent, want 4", n)
+	}
+	if got := r.next(); got != at(30) {
+		t.Errorf("next is %v, want the deadline", got)
+	}
+	reply(r, "eth0", 0, 1, at(1))
+	reply(r, "eth0", 1, 1, at(2))
+	reply(r, "eth1", 0, 2, at(29))
+	r.end(at(29))
+	if got := states(r); got != "?? ??" {
+		t.Errorf("before the deadline the paths are %s, want unknown", got)
+	}
+	r.end(at(30))
+	if got := states(r); got != "UU UM" {
+		t.Errorf("at the deadline the paths are %s, want all but the last up", got)
+	}
+	want := Report{
+		1: {{Target: addr4, State: state.PathUp, RTT: time.Millisecond, Answered: 1}, {Target: addr6, State: state.PathUp, RTT: 2 * time.Millisecond, Answered: 1}},
+		2: {{Target: addr4, State: state.PathUp, RTT: 29 * time.Millisecond, Answered: 1}, {Target: addr6, State: state.PathMissing, Missed: 1}},
+	}
+	if diff := cmp.Diff(want, r.report(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+	if got := r.next(); got != at(100) {
+		t.Errorf("next is %v, want the next round", got)
+	}
+	if n := start(r, at(99)); n != 0 {
+		t.Errorf("%d probes are sent too early", n)
+	}
+}
+
+// A late round does not put off those after it, and what was missed is not made
+// up for.
+func TestRoundsKeepTime(t *testing.T) {
+	r := newTestRounds(true, cards("eth0"), target(addr4))
+	for _, tt := range []struct{ now, next int }{{0, 100}, {140, 200}, {200, 300}, {570, 670}, {670, 770}} {
+		if n := start(r, at(tt.now)); n != 1 {
+			t.Errorf("at %d ms %d probes are sent, want 1", tt.now, n)
+		}
+		if n := start(r, at(tt.now+1)); n != 0 {
+			t.Errorf("a round begins before the one at %d ms has ended", tt.now)
+		}
+		r.end(at(tt.now + 30))
+		if got := r.next(); got != at(tt.next) {
+			t.Errorf("after the round at %d ms the next is at %v, want %v", tt.now, got, at(tt.next))
+		}
+	}
+}
+
+// Where sending takes long, nobody has less time to answer.
+func TestSlowSending(t *testing.T) {
+	r := newTestRounds(true, cards("eth0", "eth1"), target(addr4), target(addr6))
+	r.begin(0, at(0))
+	r.sent(r.slaves[0], 0, at(0), nil)
+	r.sent(r.slaves[1], 0, at(40), nil)
+	r.begin(1, at(0))
+	r.sent(r.slaves[0], 1, at(41), nil)
+	r.sent(r.slaves[1], 1, at(42), nil)
+	r.allSent(at(0), at(42))
+	reply(r, "eth0", 0, 1, at(1))
+	reply(r, "eth1", 0, 2, at(69))
+	reply(r, "eth0", 1, 1, at(72))
+	r.end(at(71))
+	if got := states(r); got != "?? ??" {
+		t.Errorf("before all had their time the paths are %s, want unknown", got)
+	}
+	r.end(at(72))
+	if got := states(r); got != "UU UM" {
+		t.Errorf("the paths are %s, want all that answered in time up, and all told at once", got)
+	}
+	if got := r.next(); got != at(100) {
+		t.Errorf("next is %v, want the next round when it is due", got)
+	}
+}
+
+func TestWhatIsNoAnswer(t *testing.T) {
+	other := target(netip.MustParseAddr("192.0.2.9"))
+	for _, tt := range []struct {
+		name   string
+		strict bool
+		do     func(r *rounds)
+		up     bool
+	}{
+		{"one in time", true, func(r *rounds) { reply(r, "eth0", 0, 1, at(30)) }, true},
+		{"a late one", true, func(r *rounds) { reply(r, "eth0", 0, 1, at(31)) }, false},
+		{"by another slave, in active-backup", true, func(r *rounds) { reply(r, "eth0", 0, 2, at(1)) }, false},
+		{"by another slave, in other modes", false, func(r *rounds) { reply(r, "eth0", 0, 2, at(1)) }, true},
+		{"to another slave", true, func(r *rounds) { reply(r, "eth1", 0, 2, at(1)) }, false},
+		{"to another slave, by this one", false, func(r *rounds) { reply(r, "eth1", 0, 1, at(1)) }, false},
+		{"of another target", true, func(r *rounds) { reply(r, "eth0", 1, 1, at(1)) }, false},
+		{"of nobody asked", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].frame)
+			b[etherLen+17]++
+			r.answer(card{index: 1}, b, at(1), at(1))
+		}, false},
+		{"to nobody known", true, func(r *rounds) {
+			r.answer(card{index: 1}, answerTo(arpFrame(state.MAC{2, 9}, netip.Addr{}, addr4)), at(1), at(1))
+		}, false},
+		{"no answer at all", true, func(r *rounds) { r.answer(card{index: 1}, r.known["eth0"].probes[0].frame, at(1), at(1)) }, false},
+		{"the clock was set back meanwhile", true, func(r *rounds) {
+			r.answer(card{index: 1}, answerTo(r.known["eth0"].probes[0].frame), at(-5000), at(3))
+		}, true},
+		{"the clock was set forward meanwhile", true, func(r *rounds) {
+			r.answer(card{index: 1}, answerTo(r.known["eth0"].probes[0].frame), at(5000), at(3))
+		}, true},
+		{"one that waited to be read", true, func(r *rounds) {
+			r.answer(card{index: 1}, answerTo(r.known["eth0"].probes[0].frame), at(3), at(90))
+		}, true},
+	} {
+		r := newTestRounds(tt.strict, cards("eth0", "eth1"), target(addr4), other)
+		start(r, at(0))
+		tt.do(r)
+		r.end(at(100))
+		want := state.PathMissing
+		if tt.up {
+			want = state.PathUp
+		}
+		p := r.known["eth0"].paths[0]
+		if p.State != want {
+			t.Errorf("%s: the path is %v, want %v", tt.name, p.State, want)
+		}
+		if tt.up && (p.RTT < time.Millisecond || p.RTT > 30*time.Millisecond) {
+			t.Errorf("%s: it took %v", tt.name, p.RTT)
+		}
+	}
+}
+
+// A second answer to one probe, or one between two rounds, changes nothing; one
+// to the probe before counts for the one under way, from which nothing tells it.
+func TestAnswersOfOtherRounds(t *testing.T) {
+	r := newTestRounds(true, cards("eth0"), target(addr4))
+	start(r, at(0))
+	reply(r, "eth0", 0, 1, at(5))
+	reply(r, "eth0", 0, 1, at(9))
+	r.end(at(30))
+	reply(r, "eth0", 0, 1, at(50))
+	start(r, at(100))
+	r.end(at(130))
+	if p := r.known["eth0"].paths[0]; p.State != state.PathMissing || p.Answered != 1 || p.RTT != 5*time.Millisecond {
+		t.Errorf("the path is %+v, want missing after one answer that took 5ms", p.Path)
+	}
+	start(r, at(200))
+	reply(r, "eth0", 0, 1, at(201))
+	r.end(at(230))
+	if got := states(r); got != "U" {
+		t.Errorf("the path is %s, want up", got)
+	}
+}
+
+// A round says nothing of a slave that had no link all the time.
+func TestLinkDuringARound(t *testing.T) {
+	slaves := cards("eth0", "eth1")
+	r := newTestRounds(true, slaves, target(addr4))
+	start(r, at(0))
+	slaves[1].LinkUp = false
+	r.setSlaves(slaves)
+	slaves[1].LinkUp = true
+	r.setSlaves(slaves)
+	reply(r, "eth0", 0, 1, at(1))
+	r.end(at(30))
+	if got := states(r); got != "U ?" {
+		t.Errorf("the paths are %s, want the one without a link unknown", got)
+	}
+	if p := r.known["eth1"].paths[0]; p.Missed != 0 {
+		t.Errorf("the probe of a slave that lost its link counts as missed")
+	}
+	start(r, at(100))
+	reply(r, "eth1", 0, 2, at(101))
+	r.end(at(130))
+	if got := states(r); got != "M U" {
+		t.Errorf("the paths are %s, want that of the slave with a link again up", got)
+	}
+}
+
+// Without anybody to probe from, rounds wait, and go on at once.
+func TestNobodyToProbeFrom(t *testing.T) {
+	slaves := cards("eth0")
+	slaves[0].LinkUp = false
+	r := newTestRounds(true, slaves, target(addr4))
+	if n := start(r, at(0)); n != 0 || !r.next().IsZero() {
+		t.Errorf("%d probes are sent without a link, the next at %v", n, r.next())
+	}
+	slaves[0].LinkUp = true
+	r.setSlaves(slaves)
+	r.setReady(func(card) bool { return false })
+	if n := start(r, at(1)); n != 0 || !r.next().IsZero() {
+		t.Errorf("%d probes are sent without a socket, the next at %v", n, r.next())
+	}
+	r.setReady(func(card) bool { return true })
+	if n := start(r, at(1234)); n != 1 {
+		t.Errorf("%d probes are sent, want 1", n)
+	}
+	r.end(at(1264))
+	if got := r.next(); got != at(1334) {
+		t.Errorf("next is %v, want one interval after the first", got)
+	}
+}
+
+// A slave that comes back, under another index too, is the one it was; what a
+// dead path has to prove it still has to.
+func TestSlaveReturns(t *testing.T) {
+	slaves := cards("eth0", "eth1")
+	r := newTestRounds(true, slaves, target(addr4))
+	for i := range 2 {
+		start(r, at(100*i))
+		reply(r, "eth0", 0, 1, at(100*i+1))
+		r.end(at(100*i + 30))
+	}
+	if got := states(r); got != "U D" {
+		t.Fatalf("the paths are %s, want up and down", got)
+	}
+	macs := []state.MAC{r.known["eth0"].mac, r.known["eth1"].mac}
+	r.setSlaves(nil)
+	if report := r.report(); len(report) != 0 {
+		t.Errorf("the report without slaves is %v", report)
+	}
+	slaves[0].Index, slaves[1].Index = 7, 8
+	r.setSlaves(slaves)
+	if got := states(r); got != "? D" {
+		t.Errorf("of slaves that came back the paths are %s, want unknown and down", got)
+	}
+	if r.known["eth0"].probing() {
+		t.Error("a card that was just put in is taken for ready")
+	}
+	if got := []state.MAC{r.known["eth0"].mac, r.known["eth1"].mac}; got[0] != macs[0] || got[1] != macs[1] {
+		t.Errorf("the probes come from %v, before from %v", got, macs)
+	}
+	report := r.report()
+	if len(report) != 2 || report[7][0].Answered != 2 || report[8][0].Missed != 2 {
+		t.Errorf("the report is %v, want the counters as they were", report)
+	}
+	r.setReady(func(card) bool { return true })
+	for i := range 2 {
+		start(r, at(1000+100*i))
+		reply(r, "eth1", 0, 8, at(1001+100*i))
+		r.end(at(1030 + 100*i))
+	}
+	if got := states(r); got != "D U" {
+		t.Errorf("the paths are %s, want the one without answers down and the other back", got)
+	}
+}
+
+// A probe that cannot be sent is counted, and weighs only if there are many.
+func TestFailureToSend(t *testing.T) {
+	r := newTestRounds(true, cards("eth0"), target(addr4))
+	want := "?MDDD"
+	got := ""
+	for i := range len(want) {
+		now := at(100 * i)
+		r.begin(0, now)
+		r.sent(r.slaves[0], 0, now, errors.New("no"))
+		r.end(now.Add(30 * time.Millisecond))
+		got += states(r)
+	}
+	if p := r.slaves[0].paths[0]; got != want || p.Failed != 5 || p.Missed != 0 {
+		t.Errorf("the path went through %s, counted %+v; want %s and 5 failed", got, p.Path, want)
+	}
+}
+
+// No two cards send probes from the same address, nor from that of a card, and
+// no card changes its own without need.
+func TestAssignMACs(t *testing.T) {
+	a, b := state.MAC{0x00, 1, 2, 3, 4, 0xff}, state.MAC{0x02, 1, 2, 3, 4, 0xff} // differ in the bit that both will have
+	slaves := []Slave{{Name: "b", MAC: b}, {Name: "unknown"}, {Name: "alike", MAC: b}}
+	r := newTestRounds(true, slaves, target(addr4))
+	mac := func(name string) state.MAC { return r.known[name].mac }
+	if got, want := mac("b"), probeMAC(b); got != want {
+		t.Errorf("the probes of %v come from %v, want %v", b, got, want)
+	}
+	if got, want := mac("unknown"), (state.MAC{2, 0xaa}); got != want {
+		t.Errorf("the probes of a card without a known address come from %v, want the random %v", got, want)
+	}
+	if got, want := mac("alike"), (state.MAC{0x42, 1, 2, 3, 5, 0}); got != want {
+		t.Errorf("the probes of a second card %v come from %v, want %v", b, got, want)
+	}
+	// One that comes first in the list but later in time has to give way.
+	r.setSlaves(append([]Slave{{Name: "a", MAC: a}}, slaves...))
+	if got, want := mac("b"), probeMAC(b); got != want {
+		t.Errorf("the probes of %v now come from %v: another card came", b, got)
+	}
+	if got, want := mac("a"), (state.MAC{0x42, 1, 2, 3, 5, 1}); got != want {
+		t.Errorf("the probes of %v come from %v, want %v", a, got, want)
+	}
+	// But no probe may be sent from what turns out to be a card's own address.
+	r.setSlaves(append(slaves, Slave{Name: "c", MAC: probeMAC(b)}))
+	if got := mac("b"); got == probeMAC(b) {
+		t.Errorf("the probes of a card come from %v, which another card has", got)
+	}
+	if got := state.MAC(r.known["b"].probes[0].frame[6:12]); got != mac("b") {
+		t.Errorf("the frames are from %v, want %v", got, mac("b"))
+	}
+	seen := make(map[state.MAC]string)
+	for name, s := range r.known {
+		if other := seen[s.mac]; other != "" {
+			t.Errorf("%s and %s both send from %v", name, other, s.mac)
+		}
+		seen[s.mac] = name
+	}
+	// Another card under the same name.
+	r.setSlaves([]Slave{{Name: "b", MAC: state.MAC{0, 9}}})
+	if got, want := mac("b"), probeMAC(state.MAC{0, 9}); got != want {
+		t.Errorf("the probes of a new card come from %v, want %v", got, want)
+	}
+}
