@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,10 +45,11 @@ func Execute(ctx context.Context, bond string, ops []state.Op, before *state.Net
 		}
 		failures = append(failures, Failure{op, explain(op, err)})
 		concerned := func(o state.Op) bool { return o.Subject() == op.Subject() }
+		_, option := op.(state.SetSlaveOption)
 		switch {
 		case vital(op, bond):
 			concerned = func(state.Op) bool { return true }
-		case op.Subject() == bond:
+		case op.Subject() == bond || option:
 			continue
 		}
 		undo(ctx, done, concerned, before, do)
@@ -82,44 +84,95 @@ func undo(ctx context.Context, done []state.Op, which func(state.Op) bool, befor
 		if !which(op) {
 			continue
 		}
-		if inverse := invert(op, before); inverse != nil {
+		for _, inverse := range invert(op, before) {
 			_ = do(ctx, inverse)
 		}
 	}
 }
 
-// invert returns the write that takes op back, or nil if none does.
-func invert(op state.Op, before *state.Network) state.Op {
+// invert returns the writes that take op back; none if it cannot be.
+func invert(op state.Op, before *state.Network) []state.Op {
 	l := before.Link(op.Subject())
 	if l == nil {
 		return nil // it was made by this plan
 	}
 	switch op := op.(type) {
 	case state.SetUp:
-		return state.SetUp{Link: op.Link, Up: !op.Up}
-	case state.SetMAC:
-		return state.SetMAC{Link: op.Link, MAC: l.MAC}
-	case state.SetMTU:
-		return state.SetMTU{Link: op.Link, MTU: l.MTU}
-	case state.SetOption:
-		if l.Bond == nil {
-			return nil
+		if !op.Up && l.Bond != nil {
+			return append([]state.Op{state.OpenBond{Bond: op.Link}}, lostByDown(l, before)...)
 		}
-		return state.SetOption{Bond: op.Bond, Option: op.Option, Value: l.Bond.Options[op.Option]}
+		return []state.Op{state.SetUp{Link: op.Link, Up: !op.Up}}
+	case state.OpenBond:
+		return []state.Op{state.SetUp{Link: op.Bond}}
+	case state.Park:
+		return []state.Op{state.Unpark(op)}
+	case state.Unpark:
+		return []state.Op{state.Park(op)}
+	case state.SetMAC:
+		return []state.Op{state.SetMAC{Link: op.Link, MAC: l.MAC}}
+	case state.SetMTU:
+		return []state.Op{state.SetMTU{Link: op.Link, MTU: l.MTU}}
+	case state.SetOption:
+		if l.Bond != nil {
+			if value, told := l.Bond.Options[op.Option]; told {
+				return []state.Op{state.SetOption{Bond: op.Bond, Option: op.Option, Value: value}}
+			}
+		}
 	case state.Release:
-		return state.Enslave(op)
+		return enslaved(l, before)
 	case state.Enslave:
-		return state.Release(op)
+		return []state.Op{state.Release(op)}
 	case state.AddAddress:
-		return state.DelAddress{Link: op.Link, Prefix: op.Prefix}
+		return []state.Op{state.DelAddress{Link: op.Link, Prefix: op.Prefix}}
 	case state.DelAddress:
 		for _, a := range before.Addresses {
 			if a.Index == l.Index && a.Prefix == op.Prefix {
-				return state.AddAddress{Link: op.Link, Prefix: a.Prefix, Broadcast: a.Broadcast}
+				return []state.Op{state.AddAddress{Link: op.Link, Prefix: a.Prefix, Broadcast: a.Broadcast}}
 			}
 		}
 	}
 	return nil
+}
+
+// lostByDown are the writes that bring back what a bond loses when it is taken
+// down: its IPv6 addresses and its routes.
+func lostByDown(bond *state.Link, before *state.Network) []state.Op {
+	var ops []state.Op
+	for _, a := range before.Addresses {
+		if a.Index == bond.Index && a.Prefix.Addr().Is6() && a.Permanent && !a.LinkLocal {
+			ops = append(ops, state.AddAddress{Link: bond.Name, Prefix: a.Prefix})
+		}
+	}
+	for _, r := range before.Routes {
+		if r.Index == bond.Index && !kernels(r) {
+			ops = append(ops, restored(bond.Name, r))
+		}
+	}
+	return ops
+}
+
+// enslaved are the writes that make a slave one again.
+func enslaved(l *state.Link, before *state.Network) []state.Op {
+	master := before.LinkByIndex(l.Master)
+	if master == nil {
+		return nil
+	}
+	enslave := state.Enslave{Slave: l.Name, Bond: master.Name}
+	if master.Bond == nil || l.Slave == nil {
+		return []state.Op{enslave}
+	}
+	var ops []state.Op
+	// A bond that lost all of its slaves lost its address. They come back in
+	// the order of their indexes, see planner.empty.
+	first := slices.IndexFunc(before.Links, func(o state.Link) bool { return o.Master == l.Master })
+	if before.Links[first].Index == l.Index {
+		ops = append(ops, state.SetMAC{Link: master.Name, MAC: master.MAC})
+	}
+	ops = append(ops, enslave)
+	if l.Slave.Prio != 0 {
+		ops = append(ops, state.SetSlaveOption{Slave: l.Name, Bond: master.Name, Option: "prio", Value: strconv.Itoa(l.Slave.Prio)})
+	}
+	return ops // the driver remembers the primary
 }
 
 // explain adds to the kernel's answer what it means for this write, where the

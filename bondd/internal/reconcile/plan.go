@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,15 @@ type Target struct {
 	// Primary is the name of the NIC that the primary option refers to; empty
 	// if there is no primary or its NIC is not there.
 	Primary string
+	// Parked are the names of NICs that belong to the bond but are kept out of it
+	// for now; they are up, so that probes can run on them.
+	Parked []string
+	// Prio is the preference of NICs, by name; 0 where there is none.
+	Prio map[string]int
+	// Hold keeps the kernel from moving traffic back to a preferred slave that
+	// has link but is held out: it may select another only when one fails,
+	// whatever primary_reselect says.
+	Hold bool
 	// Forgetful are the NICs that lose an address which is set while they are
 	// down, as the driver does on enslaving: it is set again once they are up.
 	Forgetful []string
@@ -91,7 +101,8 @@ func (p *planner) add(ops ...state.Op) { p.ops = append(p.ops, ops...) }
 
 // options are the options to ask for: those of the configuration, with the
 // primary as the NIC's name. A primary whose NIC is not there cannot be told to
-// the kernel, so it is left as it is.
+// the kernel, so it is left as it is; and so is every primary while one is held
+// out, for writing it would move traffic there (bond_option_primary_set).
 func (t *Target) options() state.Options {
 	want := make(state.Options, len(t.Bond.Options))
 	for name, value := range t.Bond.Options {
@@ -102,6 +113,10 @@ func (t *Target) options() state.Options {
 		if t.Primary == "" || !slices.Contains(t.Slaves, t.Primary) {
 			delete(want, "primary")
 		}
+	}
+	if t.Hold {
+		want["primary_reselect"] = "failure"
+		delete(want, "primary")
 	}
 	return want
 }
@@ -121,16 +136,25 @@ func (p *planner) mac() state.MAC {
 	return state.MAC{}
 }
 
-// sharedMAC is the address that every slave has. bond is nil where it is made anew.
-func (p *planner) sharedMAC(bond *state.Link) state.MAC {
-	if m, err := state.ParseMAC(p.Bond.MAC); err == nil || bond == nil {
-		return cmp.Or(m, p.mac())
-	}
-	return bond.MAC
-}
-
 // ownMAC is the address that a NIC has without a bond.
 func ownMAC(l *state.Link) state.MAC { return cmp.Or(l.PermanentMAC, l.MAC) }
+
+// ownMACs reports whether the slaves of a bond with these options keep addresses
+// of their own beside the bond's.
+func ownMACs(o state.Options) bool {
+	switch o["mode"] {
+	case "balance-tlb", "balance-alb":
+		return true
+	}
+	return failOverMAC(o)
+}
+
+// failOverMAC reports whether the driver changes addresses when it fails over.
+// It does not take one for the bond then (bond_set_mac_address).
+func failOverMAC(o state.Options) bool {
+	fom := o["fail_over_mac"]
+	return o["mode"] == "active-backup" && fom != "" && fom != "none"
+}
 
 // create plans a bond that is not there.
 func (p *planner) create() {
@@ -140,16 +164,14 @@ func (p *planner) create() {
 			options[name] = value
 		}
 	}
-	p.add(state.CreateBond{Name: p.name, MAC: p.mac(), Options: options})
+	mac := p.mac()
+	p.add(state.CreateBond{Name: p.name, MAC: mac, Options: options})
 	if p.Bond.MTU != 0 {
 		p.add(state.SetMTU{Link: p.name, MTU: p.Bond.MTU})
 	}
-	p.enslave(nil)
-	if primary := p.want["primary"]; primary != "" {
-		p.add(state.SetOption{Bond: p.name, Option: "primary", Value: primary})
-	}
-	p.add(state.SetUp{Link: p.name, Up: true})
-	p.addresses(nil)
+	p.fill(nil, mac)
+	p.add(state.OpenBond{Bond: p.name})
+	p.addresses(nil, true)
 }
 
 // convert plans a bond of another mode. The driver changes the mode only of a
@@ -158,26 +180,52 @@ func (p *planner) convert(bond *state.Link) {
 	if bond.Up {
 		p.add(state.SetUp{Link: p.name})
 	}
-	for i := range p.net.Links {
-		if l := &p.net.Links[i]; l.Master == bond.Index {
-			p.add(state.Release{Slave: l.Name, Bond: p.name})
-		}
-	}
+	p.empty(bond)
 	p.add(state.SetOption{Bond: p.name, Option: "mode", Value: p.want["mode"]})
-	p.setOptions(func(row *config.Option) bool { return row.Name != "mode" && row.Name != "primary" })
-	// With its last slave the bond lost its address.
-	if m := p.mac(); !m.IsZero() {
-		p.add(state.SetMAC{Link: p.name, MAC: m})
-	}
+	fom := p.setMAC(bond, p.mac())
+	p.setOptions(func(row *config.Option) bool {
+		switch row.Name {
+		case "mode", "primary":
+			return false
+		case "fail_over_mac":
+			return fom != p.want[row.Name]
+		case "miimon", "arp_interval", "arp_validate", "tlb_dynamic_lb":
+			return true // the driver may have changed it with the mode (bond_option_mode_set)
+		}
+		have, told := bond.Bond.Options[row.Name]
+		return !told || have != p.want[row.Name] || row.MultipleOf != "" // which miimon rescales
+	})
 	if p.Bond.MTU != 0 {
 		p.add(state.SetMTU{Link: p.name, MTU: p.Bond.MTU})
 	}
-	p.enslave(nil)
-	if primary := p.want["primary"]; primary != "" {
-		p.add(state.SetOption{Bond: p.name, Option: "primary", Value: primary})
+	p.fill(nil, p.mac())
+	p.add(state.OpenBond{Bond: p.name})
+	p.addresses(bond, true)
+}
+
+// empty plans the release of every slave. The last one goes first, so that
+// taking it all back restores their order.
+func (p *planner) empty(bond *state.Link) {
+	for _, l := range slices.Backward(p.net.Links) {
+		if l.Master == bond.Index {
+			p.add(state.Release{Slave: l.Name, Bond: p.name})
+		}
 	}
-	p.add(state.SetUp{Link: p.name, Up: true})
-	p.addresses(bond)
+}
+
+// setMAC gives a bond the address that it lost with its last slave, and returns
+// what fail_over_mac is then: while it is set, the driver takes no address.
+func (p *planner) setMAC(bond *state.Link, mac state.MAC) (fom string) {
+	fom = bond.Bond.Options["fail_over_mac"]
+	if mac.IsZero() {
+		return fom
+	}
+	if failOverMAC(state.Options{"mode": p.want["mode"], "fail_over_mac": fom}) {
+		fom = "none"
+		p.add(state.SetOption{Bond: p.name, Option: "fail_over_mac", Value: fom})
+	}
+	p.add(state.SetMAC{Link: p.name, MAC: mac})
+	return fom
 }
 
 // setOptions plans the wanted options that pass the filter, in the table's order.
@@ -190,30 +238,107 @@ func (p *planner) setOptions(filter func(*config.Option) bool) {
 	}
 }
 
+// differs reports whether a bond that has the right mode lacks an option's
+// wanted value, as far as writing it makes a difference.
+func (p *planner) differs(bond *state.Link, row *config.Option) bool {
+	have, told := bond.Bond.Options[row.Name]
+	want, asked := p.want[row.Name]
+	switch {
+	case !told || !asked || have == want:
+		return false // what an older kernel does not tell, it does not have
+	case row.Name == "miimon" && p.Bond.ArpInterval() > 0:
+		return false // arp_interval ends it: in between the bond would have no monitor
+	case row.OnlyDown || row.OnlyEmpty:
+		// No bond is interrupted for what does nothing in its mode.
+		return len(row.Effective) == 0 || slices.Contains(row.Effective, p.want["mode"])
+	}
+	return true
+}
+
 // adopt plans the differences of a bond that has the right mode.
 func (p *planner) adopt(bond *state.Link) {
-	if m, err := state.ParseMAC(p.Bond.MAC); err == nil && m != bond.MAC {
+	var down, empty bool // what the differences ask for
+	for i := range config.Table {
+		if row := &config.Table[i]; p.differs(bond, row) {
+			down, empty = down || row.OnlyDown, empty || row.OnlyEmpty
+		}
+	}
+	m, err := state.ParseMAC(p.Bond.MAC)
+	newMAC := err == nil && m != bond.MAC
+	empty = empty || newMAC && failOverMAC(bond.Bond.Options)
+
+	down = down && bond.Up
+	if down {
+		p.add(state.SetUp{Link: p.name})
+	}
+	fom := bond.Bond.Options["fail_over_mac"]
+	if empty {
+		p.empty(bond)
+		fom = p.setMAC(bond, cmp.Or(m, bond.MAC))
+	} else if newMAC {
 		p.add(state.SetMAC{Link: p.name, MAC: m})
 	}
 	if p.Bond.MTU != 0 && p.Bond.MTU != bond.MTU {
 		p.add(state.SetMTU{Link: p.name, MTU: p.Bond.MTU})
 	}
-	differs := func(row *config.Option) bool { return bond.Bond.Options[row.Name] != p.want[row.Name] }
 	// The monitor first: without one the driver takes no delays, and a slave
 	// that is enslaved must be watched from then on.
-	p.setOptions(func(row *config.Option) bool { return row.Name != "primary" && differs(row) })
-	p.enslave(bond)
-	// A primary has to be a slave when it is set.
-	p.setOptions(func(row *config.Option) bool { return row.Name == "primary" && differs(row) })
-	if !bond.Up {
-		p.add(state.SetUp{Link: p.name, Up: true})
+	p.setOptions(func(row *config.Option) bool {
+		switch {
+		case row.Name == "primary":
+			return false
+		case row.Name == "fail_over_mac" && empty:
+			return fom != p.want[row.Name]
+		}
+		return p.differs(bond, row)
+	})
+	if empty {
+		p.fill(nil, cmp.Or(m, bond.MAC))
+	} else {
+		p.fill(bond, cmp.Or(m, bond.MAC))
 	}
-	p.addresses(bond)
+	if down || !bond.Up {
+		p.add(state.OpenBond{Bond: p.name})
+	}
+	p.addresses(bond, down || !bond.Up)
+}
+
+// fill plans the slaves and what can be said of them only once they are
+// enslaved. bond is nil where it has none; shared is the address that its slaves
+// get where they have none of their own.
+func (p *planner) fill(bond *state.Link, shared state.MAC) {
+	p.enslave(bond, shared)
+	p.park(bond)
+	primary, ok := p.want["primary"]
+	if have := ""; ok {
+		if bond != nil {
+			have = bond.Bond.Options["primary"]
+		}
+		if have != primary {
+			p.add(state.SetOption{Bond: p.name, Option: "primary", Value: primary})
+		}
+	}
+	if !p.Bond.HasActiveSlave() {
+		return // the mode has no prio
+	}
+	for _, name := range p.Slaves {
+		l := p.net.Link(name)
+		if l == nil {
+			continue
+		}
+		have := 0 // of a slave that is new
+		if bond != nil && l.Master == bond.Index && l.Slave != nil {
+			have = l.Slave.Prio
+		}
+		if want := p.Prio[name]; have != want {
+			p.add(state.SetSlaveOption{Slave: name, Bond: p.name, Option: "prio", Value: strconv.Itoa(want)})
+		}
+	}
 }
 
 // enslave plans the slaves: what is missing comes in before what is too much
-// goes out, so that the bond is never without. bond is nil where it has none.
-func (p *planner) enslave(bond *state.Link) {
+// goes out, so that the bond is never without.
+func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 	for _, name := range p.Slaves {
 		l := p.net.Link(name)
 		if l == nil {
@@ -225,28 +350,15 @@ func (p *planner) enslave(bond *state.Link) {
 			}
 			continue
 		}
-		up := l.Up
-		if master := p.net.LinkByIndex(l.Master); l.Master != 0 && master != nil {
-			// A conversion has released the bond's own slaves already.
-			if master.Name != p.name {
-				p.add(state.Release{Slave: name, Bond: master.Name})
-			}
-			up = false // the driver takes a released slave down
-			if master.Bond == nil {
-				up = l.Up
-			}
-		}
-		// An address on a slave would compete with the bond's.
-		for _, a := range p.net.Addresses {
-			if a.Index == l.Index && !a.LinkLocal {
-				p.add(state.DelAddress{Link: name, Prefix: a.Prefix})
-			}
-		}
-		if up {
+		up := p.free(l)
+		switch {
+		case l.NoARP && !l.IPv6: // parked, or it was
+			p.add(state.Unpark{Link: name})
+		case up:
 			p.add(state.SetUp{Link: name}) // the driver enslaves only what is down
 		}
 		p.add(state.Enslave{Slave: name, Bond: p.name})
-		if own, shared := ownMAC(l), p.sharedMAC(bond); slices.Contains(p.Forgetful, name) && own != shared {
+		if own := ownMAC(l); slices.Contains(p.Forgetful, name) && !ownMACs(p.want) && own != shared {
 			// The kernel passes an address on to the card only if it changes.
 			p.add(state.SetMAC{Link: name, MAC: own}, state.SetMAC{Link: name, MAC: shared})
 		}
@@ -255,25 +367,68 @@ func (p *planner) enslave(bond *state.Link) {
 		return
 	}
 	for i := range p.net.Links {
-		if l := &p.net.Links[i]; l.Master == bond.Index && !slices.Contains(p.Slaves, l.Name) {
+		if l := &p.net.Links[i]; l.Master == bond.Index && !slices.Contains(p.Slaves, l.Name) && !slices.Contains(p.Parked, l.Name) {
 			p.add(state.Release{Slave: l.Name, Bond: p.name})
 		}
 	}
 }
 
-// addresses plans addresses and routes. bond is nil where it is made anew.
-func (p *planner) addresses(bond *state.Link) {
+// park plans the NICs that are kept out of the bond.
+func (p *planner) park(bond *state.Link) {
+	for _, name := range p.Parked {
+		l := p.net.Link(name)
+		if l == nil {
+			continue
+		}
+		if bond != nil && l.Master == bond.Index {
+			p.add(state.Release{Slave: name, Bond: p.name})
+		} else {
+			p.free(l)
+		}
+		if l.Master != 0 || !l.Parked() {
+			p.add(state.Park{Link: name})
+		}
+	}
+}
+
+// free plans what takes a NIC out of whatever else has it: an address on it
+// would compete with the bond's. It reports whether the NIC is up then.
+func (p *planner) free(l *state.Link) (up bool) {
+	up = l.Up
+	if master := p.net.LinkByIndex(l.Master); l.Master != 0 && master != nil {
+		// The bond's own slaves are released already.
+		if master.Name != p.name {
+			p.add(state.Release{Slave: l.Name, Bond: master.Name})
+		}
+		up = l.Up && master.Bond == nil // the driver takes a released slave down
+	}
+	for _, a := range p.net.Addresses {
+		if a.Index == l.Index && !a.LinkLocal {
+			p.add(state.DelAddress{Link: l.Name, Prefix: a.Prefix})
+		}
+	}
+	return up
+}
+
+// addresses plans addresses and routes. bond is nil where it is made anew; down
+// says whether it was down until now, which its routes and its IPv6 addresses do
+// not survive.
+func (p *planner) addresses(bond *state.Link, down bool) {
 	want := p.wantAddresses()
 	var have []state.Address
-	var routes []state.Route
+	var routes, lost []state.Route
 	if bond != nil {
 		for _, a := range p.net.Addresses {
-			if a.Index == bond.Index && !a.LinkLocal {
+			if a.Index == bond.Index && !a.LinkLocal && !(down && a.Prefix.Addr().Is6()) {
 				have = append(have, a)
 			}
 		}
 		for _, r := range p.net.Routes {
-			if r.Index == bond.Index && bond.Up && bond.Bond.Options["mode"] == p.want["mode"] {
+			switch {
+			case r.Index != bond.Index:
+			case down:
+				lost = append(lost, r)
+			default:
 				routes = append(routes, r)
 			}
 		}
@@ -294,9 +449,11 @@ func (p *planner) addresses(bond *state.Link) {
 	}
 
 	wantRoutes := p.wantRoutes()
+	ours := func(r state.Route) bool {
+		return r.Protocol == protoStatic || r.Protocol == protoDHCP && p.Lease != nil
+	}
 	for _, r := range routes {
-		ours := r.Protocol == protoStatic || r.Protocol == protoDHCP && p.Lease != nil
-		if ours && !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r, w) }) {
+		if ours(r) && !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r, w) }) {
 			p.add(state.DelRoute{Link: p.name, Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol})
 		}
 	}
@@ -305,6 +462,23 @@ func (p *planner) addresses(bond *state.Link) {
 			p.add(w)
 		}
 	}
+	for _, r := range lost {
+		// Those of others come back as they were; the kernel makes its own.
+		if !ours(r) && !kernels(r) && !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r, w) }) {
+			p.add(restored(p.name, r))
+		}
+	}
+}
+
+// kernels reports whether the kernel made a route by itself, from an address or
+// a router's advertisement.
+func kernels(r state.Route) bool {
+	return r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA
+}
+
+// restored is the write that brings a route back.
+func restored(link string, r state.Route) state.AddRoute {
+	return state.AddRoute{Link: link, Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol}
 }
 
 // matches reports whether the address is as wanted. The remaining lifetime is
