@@ -7,6 +7,7 @@ import (
 
 	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
@@ -31,10 +32,18 @@ type bond struct {
 	known   []string // with automatic slaves: every NIC that was ever chosen
 
 	// active is the index of the active slave, by the kernel or by what was
-	// written since. last is the name of the one before, kept while there is none.
+	// written since.
 	active int
-	last   string
-	left   int // see failover.Bond
+	// told is the name of the active slave in the story of switches, which is
+	// the kernel's: an act is part of it once the kernel has told of it. It is
+	// kept while there is no active slave, and empty until there was one.
+	told   string
+	claims []act // done, and not told of yet
+	untold int   // the active slave of the last read if it was not told of; 0: none
+	// byHand is set while it is not known whether chosen was somebody's choice
+	// or the driver had a reason of its own, see judgeHand.
+	byHand *state.Link
+	chosen int // index of the slave that an operator asked for, see failover.Bond
 
 	// The last request of ours: when what led to it was seen, why, and how long
 	// it took from there. What the kernel changes soon after is its effect.
@@ -58,6 +67,23 @@ type bond struct {
 	lastFailover time.Time
 	lastTook     time.Duration // from carrier loss seen to switched; 0 where that is not known
 	duration     state.Histogram
+	open         uint64 // number of the recorder's entry that the kernel has not agreed with yet; 0: none
+
+	paths      PathChecker      // nil: there are no paths
+	pathStates pathcheck.Report // its last report
+
+	watches map[string]*watch // by the NIC's name
+	parked  []string          // NICs that are kept out, see failover.Park
+	excused map[string]bool   // NICs that were, and that LACP has to judge since, see excuse
+	held    bool              // the driver is kept from choosing, see failover.Hold
+}
+
+// A watch is what is remembered of a slave's failures.
+type watch struct {
+	failover.Damper
+	master int  // the bond that it was in; a change of it takes the link along
+	linked bool // it had a link, since then
+	blamed bool // its path was dead
 }
 
 // A member is one configured slave.
@@ -73,7 +99,7 @@ type member struct {
 const effect = time.Second
 
 func newBond(cfg config.Bond) *bond {
-	b := &bond{cfg: cfg, refused: make(map[string]string), failovers: make(map[state.Reason]uint64), duration: state.NewHistogram(failoverBuckets...)}
+	b := &bond{cfg: cfg, refused: make(map[string]string), watches: make(map[string]*watch), excused: make(map[string]bool), failovers: make(map[state.Reason]uint64), duration: state.NewHistogram(failoverBuckets...)}
 	for _, r := range state.Reasons {
 		b.failovers[r] = 0
 	}
@@ -111,111 +137,254 @@ type poll struct {
 	err   error
 }
 
+// takesPart reports whether a link is one of the bond's slaves, parked ones included.
+func (e *Engine) takesPart(b *bond, l *state.Link) bool {
+	if l == nil || b.index == 0 {
+		return false
+	}
+	return l.Master == b.index && l.Slave != nil || l.Master == 0 && slices.Contains(b.parked, l.Name)
+}
+
 // view is what failover decides on.
 func (e *Engine) view(b *bond) failover.Bond {
+	now := time.Now()
 	v := failover.Bond{
 		ActiveBackup: b.activeBackup(),
 		Active:       b.active,
-		Left:         b.left,
+		Chosen:       b.chosen,
+		Held:         b.held,
+		Reselect:     reselects[b.cfg.Options["primary_reselect"]],
 		UpDelay:      b.cfg.UpDelay() > 0,
 		DownDelay:    b.cfg.DownDelay() > 0,
+		Monitored:    b.cfg.Miimon() > 0,
+		AllPaths:     b.cfg.PathPolicy != "any",
+		Slaves:       make([]failover.Slave, 0, len(b.slaves)),
 	}
 	for i := range b.slaves {
-		l := e.net.Link(b.slaves[i].name)
-		if l == nil || b.index == 0 || l.Master != b.index || l.Slave == nil {
+		m := &b.slaves[i]
+		l := e.net.Link(m.name)
+		if !e.takesPart(b, l) {
 			continue
 		}
 		if l.Name == b.primary {
 			v.Primary = l.Index
 		}
-		v.Slaves = append(v.Slaves, failover.Slave{Index: l.Index, LinkUp: e.links[l.Index].linkUp(), MII: l.Slave.MIIStatus})
+		s := failover.Slave{Index: l.Index, LinkUp: e.links[l.Index].linkUp(), MII: state.MIIDown, Prio: b.cfg.Prio[m.ref], Parked: l.Slave == nil, Excused: b.excused[l.Name]}
+		if l.Slave != nil {
+			s.MII = l.Slave.MIIStatus
+		}
+		if nic := e.nic(l.Name); nic != nil && nic.SpeedMbps != nil {
+			s.Speed, s.FullDuplex = *nic.SpeedMbps, nic.Duplex == "full"
+		}
+		if w := b.watches[l.Name]; w != nil {
+			s.Suppressed = w.Suppressed(now)
+		}
+		for t, p := range b.pathStates[l.Index] {
+			s.Paths[t] = p.State
+		}
+		v.Slaves = append(v.Slaves, s)
 	}
 	return v
 }
 
-func sameView(a, b *failover.Bond) bool {
-	return a.ActiveBackup == b.ActiveBackup && a.Active == b.Active && a.Primary == b.Primary && a.Left == b.Left &&
-		a.UpDelay == b.UpDelay && a.DownDelay == b.DownDelay && slices.Equal(a.Slaves, b.Slaves)
-}
+var reselects = map[string]failover.Reselect{"always": failover.Always, "better": failover.Better, "failure": failover.Failure}
 
 // request is the kernel's form of a decision about a bond.
 func (b *bond) request(d failover.Decision) kernel.Request {
-	switch d.Action {
-	case failover.Switch:
+	if d.Action == failover.Switch {
 		return kernel.SetActiveSlave(b.index, d.To)
-	case failover.Reselect:
-		return kernel.Reselect(b.index, b.cfg.Options["primary_reselect"])
 	}
 	return kernel.InspectNow(b.index, b.cfg.Miimon())
+}
+
+// fails counts the failures of a bond's slaves since it was last asked: a link
+// that is lost, a path that is dead. It reports whether there was one.
+func (e *Engine) fails(b *bond, v *failover.Bond, now time.Time) (failed bool) {
+	if b.cfg.Damping == nil {
+		return false
+	}
+	for i := range v.Slaves {
+		s := &v.Slaves[i]
+		l := e.net.LinkByIndex(s.Index)
+		w := b.watches[l.Name]
+		if w == nil {
+			d := b.cfg.Damping
+			w = &watch{Damper: failover.Damper{HalfLife: d.HalfLife, Suppress: d.Suppress, Reuse: d.Reuse}}
+			b.watches[l.Name] = w
+		}
+		if w.master != l.Master {
+			// To come into a bond and to leave it costs a card its link.
+			w.master, w.linked = l.Master, false
+		}
+		blamed := failover.Blamed(v, s.Index)
+		if w.linked && !s.LinkUp || blamed && !w.blamed {
+			w.Fail(now)
+			failed = true
+		}
+		w.linked = s.LinkUp
+		if s.LinkUp {
+			w.blamed = blamed
+		}
+	}
+	return failed
+}
+
+// An act is a request that was carried out, or refused.
+type act struct {
+	to     int // the new active slave, or 0 for an inspection
+	reason state.Reason
+	// When what led to it was seen, the request was begun, and it was answered.
+	read, issued, done time.Time
+	before             []state.SlaveView
 }
 
 // decide asks failover about a bond and carries the answer out. since is when
 // what led to it was seen.
 func (e *Engine) decide(b *bond, since time.Time) {
 	v := e.view(b)
+	if e.fails(b, &v, time.Now()) {
+		v = e.view(b)
+	}
+	if b.chosen != 0 && b.chosen != b.active {
+		b.chosen, v.Chosen = 0, 0
+	}
+	e.probeFrom(b)
+	e.excuse(b, &v)
 	d := failover.Decide(&v)
 	if d.Action == failover.Nothing {
 		b.decidedOn = failover.Bond{}
+		e.spare(b, &v)
 		return
 	}
-	if sameView(&v, &b.decidedOn) {
+	if v.Equal(&b.decidedOn) {
 		return // it was done, and the kernel's view is not read yet
 	}
 	b.decidedOn = v
-	if d.Action == failover.Reselect {
-		b.left = 0 // once is enough: the driver may choose to stay
-	}
+	a := act{to: d.To, reason: d.Reason, read: since, issued: time.Now(), before: e.viewsBefore(b)}
 	r := b.request(d)
 	err := e.deps.Switcher.Do(&r)
-	e.acted(b, d.To, d.Reason, since, time.Now(), err)
+	a.done = time.Now()
+	e.acted(b, a, err)
+}
+
+// excuse keeps a NIC of a LACP bond out for a moment only. Out there the switch
+// would not hear LACP from it and pass nothing, so that its path could never
+// come back; but a slave that comes anew is not used before both ends agree.
+// Until they do, its path is not judged.
+func (e *Engine) excuse(b *bond, v *failover.Bond) {
+	if b.cfg.Mode() != "802.3ad" {
+		return
+	}
+	for i := range v.Slaves {
+		s := &v.Slaves[i]
+		l := e.net.LinkByIndex(s.Index)
+		name := l.Name
+		switch {
+		case s.Parked && !s.Suppressed, l.Slave != nil && l.Slave.LACP != nil && !l.Slave.LACP.Carries():
+			b.excused[name], s.Excused = true, true
+		case b.excused[name] && slices.Contains(s.Paths[:], state.PathUp) && !failover.Blamed(v, s.Index):
+			delete(b.excused, name)
+			s.Excused = false
+		}
+	}
+}
+
+// spare sees to it that the driver does not use what it should not. The writes
+// are for the next refresh.
+func (e *Engine) spare(b *bond, v *failover.Bond) {
+	held := failover.Hold(v)
+	var parked []string
+	for _, index := range failover.Park(v) {
+		parked = append(parked, e.nameOf(index))
+	}
+	if held == b.held && slices.Equal(parked, b.parked) {
+		return
+	}
+	b.held, b.parked = held, parked
+	e.wake()
 }
 
 // acted notes what a request of the engine's or the reflex's has done.
-func (e *Engine) acted(b *bond, to int, reason state.Reason, since, done time.Time, err error) {
-	b.pending, b.pendingFor, b.pendingTook = since, reason, done.Sub(since)
-	b.actedAt = done
+func (e *Engine) acted(b *bond, a act, err error) {
+	b.pending, b.pendingFor, b.pendingTook = a.read, a.reason, a.done.Sub(a.read)
+	b.actedAt = a.done
 	switch {
 	case err != nil:
 		// The kernel sees the bond otherwise than we do, most likely because it
 		// was first. What it says next decides.
-		e.log.Warn("failover: the kernel refused", "bond", b.cfg.Name, "to", e.nameOf(to), "err", err)
+		e.log.Warn("failover: the kernel refused", "bond", b.cfg.Name, "to", e.nameOf(a.to), "err", err)
 		b.pending = time.Time{}
-	case to != 0:
+	case a.to != 0:
 		b.pending = time.Time{} // it is done: what the driver does next is its own
-		// The driver may have been on the primary without our knowing yet.
-		if l := e.net.Link(b.primary); l != nil && l.Index != to {
-			b.left = l.Index
-		}
-		e.switched(b, to, reason, since, done)
+		b.active = a.to
+		b.claims = append(b.claims, a)
 	}
 	// After an inspection the next read tells what the driver made of it.
 	e.wake()
 }
 
-// switched notes that a bond's traffic moved to another slave.
-func (e *Engine) switched(b *bond, to int, reason state.Reason, since, done time.Time) {
-	from := e.nameOf(b.active)
-	if from == "" {
-		from = b.last
-	}
-	b.active = to
+// moved takes the kernel's word that a bond has another active slave.
+func (e *Engine) moved(b *bond, to int, at time.Time) {
 	name := e.nameOf(to)
-	if name == "" || name == from {
+	if name == "" || name == b.told {
 		return
 	}
-	b.last = name
-	b.failovers[reason]++
-	b.lastFailover, b.lastTook = done, done.Sub(since)
-	e.switches = append(e.switches, state.Event{Time: done, Bond: b.cfg.Name, Slave: name, Kind: "failover", Good: reason == state.ReasonPrimary,
-		Message: failoverMessage(from, name, reason, done.Sub(since))})
-	if reason != state.ReasonKernel && reason != state.ReasonPrimary {
-		b.duration.Observe(done.Sub(since).Seconds())
+	if b.told == "" {
+		b.told = name // the first there is: no switch
+		return
 	}
+	a := act{to: to, reason: state.ReasonKernel, read: at, issued: at, done: at, before: e.viewsBefore(b)}
+	from := e.net.Link(b.told)
+	if i := slices.IndexFunc(b.claims, func(c act) bool { return c.to == to }); i >= 0 {
+		a = b.claims[i]
+		b.claims = b.claims[i+1:]
+	} else if !b.pending.IsZero() && at.Sub(b.pending) < effect {
+		a.reason, a.read, a.issued = b.pendingFor, b.pending, b.pending
+		b.pending = time.Time{}
+	} else if from != nil && e.links[from.Index].linkUp() {
+		if name == b.primary {
+			a.reason = state.ReasonPrimary
+		} else {
+			b.chosen, b.byHand = to, from
+		}
+	}
+	e.switched(b, a)
+}
+
+// judgeHand drops what looked like somebody's choice if the driver had a reason
+// of its own: it has seen the link go that it left.
+func (e *Engine) judgeHand(b *bond) {
+	if before := b.byHand; before != nil {
+		b.byHand = nil
+		after := e.net.Link(before.Name)
+		if after == nil || after.Slave == nil || before.Slave == nil || after.Slave.MIIStatus != state.MIIUp || after.Slave.LinkFailures != before.Slave.LinkFailures {
+			b.chosen = 0
+		}
+	}
+}
+
+// switched notes that a bond's traffic moved to another slave.
+func (e *Engine) switched(b *bond, a act) {
+	from, name := b.told, e.nameOf(a.to)
+	b.told = name
+	took := a.done.Sub(a.read)
+	b.failovers[a.reason]++
+	b.lastFailover, b.lastTook = a.done, took
+	entry := state.Switch{From: from, To: name, Reason: a.reason, Cause: e.cause(b, from, a.reason), EventRead: a.read, Decided: a.issued, Written: a.done, Before: a.before}
+	if a.reason == state.ReasonKernel {
+		entry.Decided, entry.Written = time.Time{}, time.Time{}
+	}
+	e.switches = append(e.switches, state.Event{Time: a.done, Bond: b.cfg.Name, Slave: name, Kind: "failover", Good: a.reason == state.ReasonPrimary || a.reason == state.ReasonAdmin,
+		Message: failoverMessage(&entry, took)})
+	if a.reason == state.ReasonLink || a.reason == state.ReasonPath {
+		b.duration.Observe(took.Seconds())
+	}
+	e.record(b, entry)
 }
 
 // dropped notes the slaves of a bond without an active slave that the driver
 // has dropped since the read before: their share of the traffic has moved.
-func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
+func (e *Engine) dropped(b *bond, before *network, now time.Time) {
 	for i := range b.slaves {
 		name := b.slaves[i].name
 		o, n := before.Link(name), e.net.Link(name)
@@ -227,10 +396,20 @@ func (e *Engine) dropped(b *bond, before *state.Network, now time.Time) {
 			reason = b.pendingFor
 			b.duration.Observe(b.pendingTook.Seconds())
 		}
-		b.failovers[reason]++
+		entry := state.Switch{From: name, Reason: reason, EventRead: now, Before: e.viewsBefore(b)}
+		if slices.Contains(b.parked, name) {
+			entry.Reason = state.ReasonPath
+			if w := b.watches[name]; w != nil && w.Suppressed(now) {
+				entry.Reason = state.ReasonLink
+			}
+		} else if reason == state.ReasonLink {
+			entry.EventRead, entry.Written = b.pending, b.actedAt
+		}
+		entry.Cause = e.cause(b, name, entry.Reason)
+		b.failovers[entry.Reason]++
 		b.lastFailover, b.lastTook = now, b.pendingTook
-		e.switches = append(e.switches, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
-			Message: failoverMessage(name, "", reason, b.pendingTook)})
+		e.switches = append(e.switches, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover", Message: failoverMessage(&entry, b.pendingTook)})
+		e.record(b, entry)
 	}
 }
 
@@ -280,6 +459,16 @@ func (e *Engine) onEvent(s *seen) (read bool) {
 		e.prepare() // older than what was read since
 		return false
 	}
+	if b := e.bondByIndex(s.Index); b != nil && s.Failover && b.activeBackup() {
+		if s.Received.After(b.actedAt) {
+			b.active = s.Active
+		}
+		e.moved(b, s.Active, s.Received)
+		if s.Active != 0 { // the driver may be about to choose another one
+			e.decide(b, s.Received)
+			e.publish(time.Now())
+		}
+	}
 	l := e.links[s.Index]
 	if l == nil {
 		return true // a new interface: the read tells what it is
@@ -292,7 +481,7 @@ func (e *Engine) onEvent(s *seen) (read bool) {
 	b := e.bondOf(s.Index)
 	if s.bond != 0 {
 		if acted := e.bondByIndex(s.bond); acted != nil {
-			e.acted(acted, s.to, state.ReasonLink, s.Received, s.done, s.err)
+			e.acted(acted, act{to: s.to, reason: state.ReasonLink, read: s.Received, issued: s.issued, done: s.done, before: e.viewsBefore(acted)}, s.err)
 		}
 	}
 	if b != nil {
@@ -357,8 +546,8 @@ func (e *Engine) prepare() {
 		v := e.view(b)
 		for i := range v.Slaves {
 			s := &v.Slaves[i]
-			if !s.LinkUp {
-				continue
+			if !s.LinkUp || v.ActiveBackup && s.Index != v.Active {
+				continue // there is no answer to the loss of a standby
 			}
 			if d := failover.Without(&v, s.Index); d.Action != failover.Nothing {
 				r.list = append(r.list, reaction{slave: s.Index, bond: b.index, to: d.To, request: b.request(d)})
@@ -372,14 +561,17 @@ func (e *Engine) prepare() {
 func (e *Engine) judge() {
 	policy := hwprobe.Policy{Mode: hwprobe.Mode(e.cfg.Hardware.Policy), Match: hwprobe.Match(e.cfg.Hardware.Match)}
 	// What another bond names is not for the automatic choice.
-	free := slices.DeleteFunc(slices.Clone(e.nics), func(n hwprobe.NIC) bool {
-		return slices.ContainsFunc(e.bonds, func(b *bond) bool {
-			return slices.ContainsFunc(b.cfg.Slaves, func(ref string) bool {
-				name, ok := hwprobe.Resolve(e.nics, ref)
-				return ok && name == n.Name
-			})
-		})
-	})
+	named := make(map[string]bool)
+	e.judged = true
+	for _, b := range e.bonds {
+		for _, ref := range b.cfg.Slaves {
+			if name, ok := hwprobe.Resolve(e.nics, ref); ok {
+				named[name] = true
+			}
+		}
+		e.judged = e.judged && !b.cfg.Auto // that choice depends on addresses too
+	}
+	free := slices.DeleteFunc(slices.Clone(e.nics), func(n hwprobe.NIC) bool { return named[n.Name] })
 	var reports []hwprobe.Report
 	for _, b := range e.bonds {
 		refs := b.cfg.Slaves

@@ -14,6 +14,7 @@ import (
 	"bondd.internal/bondd/internal/address"
 	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
@@ -41,6 +42,12 @@ type Listener interface {
 	Run(ctx context.Context, handle func(*kernel.LinkEvent)) error
 }
 
+// A PathChecker probes targets from every slave; pathcheck.Checker is one.
+type PathChecker interface {
+	SetSlaves(slaves []pathcheck.Slave)
+	Run(ctx context.Context) error
+}
+
 // Deps are what the engine works with.
 type Deps struct {
 	Kernel    Kernel
@@ -49,11 +56,23 @@ type Deps struct {
 	Listen    func() (Listener, error)
 	Poller    Poller
 	PollEvery time.Duration // 0: the shortest miimon of all bonds
+	Paths     func(pathcheck.Config) (PathChecker, error)
 	Inventory func(context.Context) ([]hwprobe.NIC, error)
 	Writes    func() uint64 // write requests sent by all of the above; may be nil
 
-	Hostname   string // told to DHCP servers; may be empty
-	ResolvConf string // file that gets the DNS servers; empty: none is written
+	// FirstPacket waits for the first frame that a link receives and returns the
+	// kernel's stamp of it; kernel.FirstPacket. May be nil.
+	FirstPacket func(ctx context.Context, index int, limit time.Duration) (time.Time, error)
+	// LinkDown looks the kernel's log up for the moment at which a card's driver
+	// told of its lost link, and leaves the mark there; kernel.Log is one. May be nil.
+	LinkDown func(name string, since time.Time, mark string) (time.Time, bool)
+	// FastLinkDown has a card tell of a lost link at once where its PHY can;
+	// kernel.FastLinkDown. May be nil.
+	FastLinkDown func(ctx context.Context, name string) (string, error)
+
+	History    []*state.Switch // of earlier runs, newest first
+	Hostname   string          // told to DHCP servers; may be empty
+	ResolvConf string          // file that gets the DNS servers; empty: none is written
 
 	Version string
 	Log     *slog.Logger
@@ -76,16 +95,26 @@ type Engine struct {
 	reflex reflex
 	pollC  chan poll
 	wakeC  chan struct{} // asks for a full read
+	pathC  chan pathReport
+	orderC chan order
+	stampC chan stamped
+	stampQ chan stampRequest // to the recorder's clock, see stamps
+	tunedC chan tuned
+	tuneQ  chan tuned // to the tuner: cards that have to be told
 	leaseC chan address.Update
 	nicsC  chan []hwprobe.NIC
 	probeC chan struct{} // asks for an inventory
 
 	// What follows belongs to the goroutine of loop.
 	bonds    []*bond
-	net      *state.Network
+	net      *network
 	links    map[int]*link // by interface index
 	nics     []hwprobe.NIC
+	nicAt    map[string]int  // index in nics by name
+	tunings  map[int]string  // what FastLinkDown said, by interface index
+	history  []*state.Switch // newest first; replaced, never changed
 	hardware hwprobe.Report
+	judged   bool      // nothing has changed that the hardware's verdict depends on
 	lastRead time.Time // when the read of net began
 	consumed uint64    // events seen
 	readErr  string    // why the last read failed; empty if it did not
@@ -109,13 +138,24 @@ func New(cfg *config.Config, source Source, deps Deps) *Engine {
 		leaseC:  make(chan address.Update),
 		nicsC:   make(chan []hwprobe.NIC),
 		probeC:  make(chan struct{}, 1),
-		net:     &state.Network{},
+		pathC:   make(chan pathReport),
+		orderC:  make(chan order),
+		stampC:  make(chan stamped),
+		stampQ:  make(chan stampRequest, 1),
+		tunedC:  make(chan tuned),
+		tuneQ:   make(chan tuned, 64),
+		net:     newNetwork(&state.Network{}),
 		links:   make(map[int]*link),
+		tunings: make(map[int]string),
+		history: deps.History,
 		started: time.Now(),
 	}
 	e.totals.PollDuration = state.NewHistogram(pollBuckets...)
 	for _, b := range cfg.Bonds {
 		e.bonds = append(e.bonds, newBond(b))
+	}
+	for _, b := range e.bonds {
+		e.checkPaths(b)
 	}
 	e.publish(e.started)
 	return e
@@ -136,7 +176,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if nics, err := e.deps.Inventory(ctx); err != nil {
 		e.log.Error("hardware: no inventory", "err", err)
 	} else {
-		e.nics = nics
+		e.setNICs(nics)
 	}
 	e.writeResolvConf()
 	g, ctx := errgroup.WithContext(ctx)
@@ -147,7 +187,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		g.Go(func() error { return e.poll(ctx) })
 	}
 	g.Go(func() error { return e.inventory(ctx) })
+	g.Go(func() error { return e.stamps(ctx) })
+	g.Go(func() error { return e.tune(ctx) })
 	for _, b := range e.bonds {
+		if b.paths != nil {
+			g.Go(func() error { return b.paths.Run(ctx) })
+		}
 		if b.cfg.DHCP4 {
 			client := e.dhcp(&b.cfg)
 			g.Go(func() error { return client.Run(ctx) })
@@ -179,8 +224,17 @@ func (e *Engine) loop(ctx context.Context) error {
 			e.onLease(ctx, u)
 			soon.Reset(0)
 		case nics := <-e.nicsC:
-			e.nics = nics
+			e.setNICs(nics)
 			soon.Reset(0)
+		case r := <-e.pathC:
+			e.onPaths(&r)
+		case o := <-e.orderC:
+			o.answer <- e.obey(&o)
+		case s := <-e.stampC:
+			e.onStamps(&s)
+		case t := <-e.tunedC:
+			e.tunings[t.index] = t.state
+			e.publish(time.Now())
 		case <-e.wakeC:
 			soon.Reset(0)
 		case <-soon.C:
@@ -200,6 +254,22 @@ func (e *Engine) wake() {
 	case e.wakeC <- struct{}{}:
 	default:
 	}
+}
+
+// setNICs takes a new inventory.
+func (e *Engine) setNICs(nics []hwprobe.NIC) {
+	e.nics, e.nicAt, e.judged = nics, make(map[string]int, len(nics)), false
+	for i := range nics {
+		e.nicAt[nics[i].Name] = i
+	}
+}
+
+// nic is the NIC of that name, or nil.
+func (e *Engine) nic(name string) *hwprobe.NIC {
+	if i, ok := e.nicAt[name]; ok {
+		return &e.nics[i]
+	}
+	return nil
 }
 
 // inventory reads the hardware anew whenever it is asked to.
@@ -255,7 +325,9 @@ func (e *Engine) carrying(ctx context.Context, cfg *config.Bond) (netip.Addr, er
 	defer cancel()
 	published := e.Subscribe(ctx)
 	for {
-		if b := e.Snapshot().Bond(cfg.Name); b != nil && b.Up {
+		// Not Up: a path that is dead because there is no address yet must not
+		// keep the bond from getting one.
+		if b := e.Snapshot().Bond(cfg.Name); b != nil && b.Linked() {
 			for _, p := range b.Addresses {
 				if p.Addr().Is4() && !slices.Contains(cfg.Addresses, p) {
 					return p.Addr(), nil

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/kernel"
+	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -110,6 +111,7 @@ func (f fakeSwitcher) Do(r *kernel.Request) error {
 	for _, to := range []int{eth0, eth1} {
 		if reflect.DeepEqual(*r, kernel.SetActiveSlave(bond0, to)) {
 			f.net.LinkByIndex(bond0).Bond.ActiveSlave = to
+			f.events <- kernel.LinkEvent{Index: bond0, LinkUp: true, Failover: true, Active: to}
 		}
 	}
 	return nil
@@ -129,12 +131,16 @@ func (f fakeListener) Run(ctx context.Context, handle func(*kernel.LinkEvent)) e
 	}
 }
 
-// event tells of a link as the kernel has it.
+// event tells of a link as the kernel has it; of a bond, that it failed over.
 func (f *fake) event(index int) {
 	f.mu.Lock()
-	up := f.net.LinkByIndex(index).LinkUp()
+	l := f.net.LinkByIndex(index)
+	ev := kernel.LinkEvent{Index: index, LinkUp: l.LinkUp()}
+	if l.Bond != nil {
+		ev.Failover, ev.Active = true, l.Bond.ActiveSlave
+	}
 	f.mu.Unlock()
-	f.events <- kernel.LinkEvent{Index: index, LinkUp: up}
+	f.events <- ev
 	synctest.Wait()
 }
 
@@ -153,14 +159,27 @@ func (f *fake) counts() (ops, requests int) {
 // run starts an engine on the fake. It ends with the test's bubble.
 func run(t *testing.T, f *fake, cfg *config.Config) *Engine {
 	t.Helper()
-	e := New(cfg, Source{Name: "a test"}, Deps{
+	e := New(cfg, Source{Name: "a test"}, deps(f))
+	runEngine(t, e)
+	return e
+}
+
+// deps have an engine work on a fake.
+func deps(f *fake) Deps {
+	return Deps{
 		Kernel: fakeKernel{f}, Reflex: fakeSwitcher{f}, Switcher: fakeSwitcher{f},
 		Listen: func() (Listener, error) { return fakeListener{f}, nil },
+		Paths:  func(pathcheck.Config) (PathChecker, error) { return fakeChecker{}, nil },
 		Inventory: func(context.Context) ([]hwprobe.NIC, error) {
 			return []hwprobe.NIC{{Name: "eth0", Driver: "veth", Bus: "virtual"}, {Name: "eth1", Driver: "veth", Bus: "virtual"}}, nil
 		},
 		Log: slog.New(slog.DiscardHandler),
-	})
+	}
+}
+
+// runEngine runs an engine until the test ends.
+func runEngine(t *testing.T, e *Engine) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
@@ -172,7 +191,6 @@ func run(t *testing.T, f *fake, cfg *config.Config) *Engine {
 	})
 	time.Sleep(100 * time.Millisecond)
 	synctest.Wait()
-	return e
 }
 
 func bubble(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
@@ -336,7 +354,7 @@ func TestSettle(t *testing.T) {
 	})
 }
 
-// A loss that was over before the driver looked has it choose again, once.
+// A loss that was over before the driver looked is no return in its eyes.
 func TestBlink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		cfg := testConfig()
@@ -347,13 +365,13 @@ func TestBlink(t *testing.T) {
 		f.lose(eth0)
 		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = true })
 		f.event(eth0)
-		time.Sleep(time.Minute) // the fake's driver does not choose: it is told once
+		time.Sleep(time.Minute)
 		f.mu.Lock()
-		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1), kernel.Reselect(bond0, "always")}; !reflect.DeepEqual(f.requests, want) {
+		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1), kernel.SetActiveSlave(bond0, eth0)}; !reflect.DeepEqual(f.requests, want) {
 			t.Errorf("requests %+v, want %+v", f.requests, want)
 		}
 		f.mu.Unlock()
-		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth1" || b.Failovers[state.ReasonLink] != 1 {
+		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth0" || b.Failovers[state.ReasonLink] != 1 || b.Failovers[state.ReasonPrimary] != 1 {
 			t.Errorf("snapshot says %+v", b)
 		}
 	})

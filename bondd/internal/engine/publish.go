@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func (e *Engine) publish(now time.Time) {
 		}
 		e.switches = nil
 	}
-	s.Events = e.events
+	s.Events, s.History = e.events, e.history
 	e.snapshot.Store(s)
 	e.subs.tell()
 }
@@ -72,6 +73,7 @@ func (e *Engine) bondState(b *bond) state.Bond {
 		Name:             b.cfg.Name,
 		Mode:             b.cfg.Mode(),
 		DHCP:             b.dhcp,
+		Chosen:           e.nameOf(b.chosen),
 		Failovers:        maps.Clone(b.failovers),
 		LastFailover:     b.lastFailover,
 		LastFailoverTook: b.lastTook,
@@ -92,6 +94,10 @@ func (e *Engine) bondState(b *bond) state.Bond {
 			}
 		}
 		s.ActiveSlave = e.nameOf(b.active)
+		s.LACP = l.Bond.LACP
+	}
+	if len(b.cfg.Paths) > 0 {
+		s.PathPolicy = b.cfg.PathPolicy
 	}
 	carrying := false
 	for i := range b.slaves {
@@ -107,11 +113,16 @@ func (e *Engine) bondState(b *bond) state.Bond {
 
 // slaveState is a configured slave as it is published.
 func (e *Engine) slaveState(b *bond, m *member) state.Slave {
-	s := state.Slave{Name: m.name, MIIStatus: state.MIIDown, LeftOut: m.leftOut}
-	for i := range e.nics {
-		if n := &e.nics[i]; n.Name == m.name {
-			s.Driver, s.SpeedMbps, s.Duplex = n.Driver, n.SpeedMbps, n.Duplex
-			s.PermanentMAC, _ = state.ParseMAC(n.PermanentMAC)
+	s := state.Slave{Name: m.name, MIIStatus: state.MIIDown, LeftOut: m.leftOut, Prio: b.cfg.Prio[m.ref]}
+	if n := e.nic(m.name); n != nil {
+		s.Driver, s.SpeedMbps, s.Duplex = n.Driver, n.SpeedMbps, n.Duplex
+		s.PermanentMAC, _ = state.ParseMAC(n.PermanentMAC)
+	}
+	if w := b.watches[m.name]; w != nil {
+		now := time.Now()
+		s.Penalty = w.Penalty(now)
+		if s.Suppressed = w.Suppressed(now); s.Suppressed {
+			s.ReuseAt = w.ReuseAt()
 		}
 	}
 	l := e.net.Link(m.name)
@@ -125,7 +136,13 @@ func (e *Engine) slaveState(b *bond, m *member) state.Slave {
 	if !s.LinkUp {
 		s.SpeedMbps, s.Duplex = nil, ""
 	}
+	if len(b.cfg.Paths) > 0 {
+		s.Paths = b.pathStates[l.Index]
+		s.PathUp = b.pathUp(s.Paths)
+	}
+	s.FastLinkDown = e.tunings[l.Index]
 	if l.Slave == nil || l.Master != b.index || b.index == 0 {
+		s.Parked = l.Master == 0 && slices.Contains(b.parked, m.name)
 		if s.LeftOut == "" {
 			s.LeftOut = b.refused[m.name]
 		}
@@ -133,7 +150,7 @@ func (e *Engine) slaveState(b *bond, m *member) state.Slave {
 	}
 	delete(b.refused, m.name)
 	s.Enslaved = true
-	s.MIIStatus, s.LinkFailures = l.Slave.MIIStatus, l.Slave.LinkFailures
+	s.MIIStatus, s.LinkFailures, s.LACP = l.Slave.MIIStatus, l.Slave.LinkFailures, l.Slave.LACP
 	if b.activeBackup() {
 		s.Active = l.Index == b.active
 	} else {
@@ -145,16 +162,15 @@ func (e *Engine) slaveState(b *bond, m *member) state.Slave {
 // problem says in one sentence what keeps a bond from being healthy.
 func (e *Engine) problem(s *state.Bond, l *state.Link) string {
 	var why []string
+	for _, t := range silent(s) {
+		why = append(why, fmt.Sprintf("%s answers no slave", t))
+	}
+	if s.LACP != nil && s.LACP.PartnerMAC.IsZero() {
+		why = append(why, "no switch answers LACP: only one slave carries traffic")
+	}
 	for i := range s.Slaves {
-		switch m := &s.Slaves[i]; {
-		case !m.Present:
-			why = append(why, m.Name+" is missing")
-		case !m.Enslaved && m.LeftOut != "":
-			why = append(why, m.Name+" is left out")
-		case !m.Enslaved:
-			why = append(why, m.Name+" is not in the bond")
-		case !m.LinkUp:
-			why = append(why, m.Name+" has no link")
+		if w := slaveProblem(s, &s.Slaves[i]); w != "" {
+			why = append(why, w)
 		}
 	}
 	switch {
@@ -168,6 +184,72 @@ func (e *Engine) problem(s *state.Bond, l *state.Link) string {
 		why = append(why, s.Slaves[0].Name+" is the only card: there is nothing to fail over to")
 	}
 	return strings.Join(why, ", ")
+}
+
+// slaveProblem says what keeps a slave from being in use or ready to be.
+func slaveProblem(b *state.Bond, s *state.Slave) string {
+	switch {
+	case !s.Present:
+		return s.Name + " is missing"
+	case !s.Enslaved && s.LeftOut != "":
+		return s.Name + " is left out"
+	case s.Parked && s.Suppressed:
+		return s.Name + " flaps and is kept out of the bond"
+	case !s.Enslaved && !s.Parked:
+		return s.Name + " is not in the bond"
+	case !s.LinkUp:
+		return s.Name + " has no link"
+	case s.Suppressed:
+		return s.Name + " flaps and is held out"
+	}
+	if dead := unreached(b, s); dead != "" {
+		words := fmt.Sprintf("%s has a link, but no path to %s, which answers other slaves: look at its cable, its switch port and the card itself", s.Name, dead)
+		if s.Parked {
+			words += "; it is kept out of the bond until then"
+		}
+		return words
+	}
+	if s.LACP == nil {
+		return ""
+	}
+	switch lacp, why := b.PortLACP(s); lacp {
+	case state.LACPHalfOpen:
+		return fmt.Sprintf("%s is half open: %s", s.Name, why)
+	case state.LACPStandby:
+		return s.Name + " is in another LACP aggregator than the one in use: it is connected to another switch, or configured otherwise there"
+	}
+	return ""
+}
+
+// unreached lists the targets that a slave does not reach and another one does.
+func unreached(b *state.Bond, s *state.Slave) string {
+	var dead []string
+	for t := range s.Paths {
+		if s.Paths[t].State == state.PathDown && slices.ContainsFunc(b.Slaves, func(o state.Slave) bool {
+			return t < len(o.Paths) && o.Paths[t].State == state.PathUp
+		}) {
+			dead = append(dead, s.Paths[t].Target.String())
+		}
+	}
+	return strings.Join(dead, " and ")
+}
+
+// silent lists the targets that are dead from every slave of which it is known.
+func silent(b *state.Bond) []netip.Addr {
+	down, heard := make(map[netip.Addr]bool), make(map[netip.Addr]bool)
+	var targets []netip.Addr
+	for i := range b.Slaves {
+		for _, p := range b.Slaves[i].Paths {
+			switch {
+			case p.State == state.PathDown && !down[p.Target]:
+				down[p.Target] = true
+				targets = append(targets, p.Target)
+			case p.State == state.PathUp || p.State == state.PathMissing:
+				heard[p.Target] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(targets, func(t netip.Addr) bool { return heard[t] })
 }
 
 // changes lists what is different in a way that a person would want to know.
@@ -205,11 +287,29 @@ func changes(old, new *state.Snapshot) []state.Event {
 			if k < 0 {
 				continue
 			}
-			switch o := &ob.Slaves[k]; {
+			o := &ob.Slaves[k]
+			for t := range min(len(n.Paths), len(o.Paths)) {
+				was, is := o.Paths[t].State, n.Paths[t].State
+				switch {
+				case is == state.PathDown && was != is:
+					add(nb.Name, n.Name, "path", false, "%s does not answer through %s", n.Paths[t].Target, n.Name)
+				case is == state.PathUp && was == state.PathDown:
+					add(nb.Name, n.Name, "path", true, "%s answers through %s again", n.Paths[t].Target, n.Name)
+				}
+			}
+			switch {
+			case !o.Suppressed && n.Suppressed:
+				add(nb.Name, n.Name, "damping", false, "%s flaps and is held out for %s", n.Name, n.ReuseAt.Sub(new.Time).Round(time.Second))
+			case o.Suppressed && !n.Suppressed:
+				add(nb.Name, n.Name, "damping", true, "%s may be used again", n.Name)
+			}
+			switch {
 			case o.Present && !n.Present:
 				add(nb.Name, n.Name, "hardware", false, "%s was removed", n.Name)
 			case !o.Enslaved && n.Enslaved:
 				add(nb.Name, n.Name, "link", true, "%s joined %s%s", n.Name, nb.Name, linkWords(n))
+			case !o.Parked && n.Parked:
+				// The recorder's entry says it.
 			case o.Enslaved && !n.Enslaved:
 				add(nb.Name, n.Name, "link", false, "%s left %s", n.Name, nb.Name)
 			case n.LeftOut != "" && o.LeftOut != n.LeftOut:
@@ -218,6 +318,13 @@ func changes(old, new *state.Snapshot) []state.Event {
 				add(nb.Name, n.Name, "link", false, "%s lost its link", n.Name)
 			case !o.LinkUp && n.LinkUp && n.Enslaved:
 				add(nb.Name, n.Name, "link", true, "%s has link again", n.Name)
+			}
+		}
+		if ob.LACP != nil && nb.LACP != nil && ob.LACP.PartnerMAC != nb.LACP.PartnerMAC {
+			if nb.LACP.PartnerMAC.IsZero() {
+				add(nb.Name, "", "lacp", false, "the LACP partner %s is gone", ob.LACP.PartnerMAC)
+			} else {
+				add(nb.Name, "", "lacp", true, "the LACP partner is %s", nb.LACP.PartnerMAC)
 			}
 		}
 		switch {
@@ -249,21 +356,41 @@ func linkWords(s *state.Slave) string {
 	return ", without link"
 }
 
-// failoverMessage tells a switch in words. to is empty where traffic is shared
-// out over the slaves that are left.
-func failoverMessage(from, to string, reason state.Reason, took time.Duration) string {
+// failoverMessage tells a switch in words.
+func failoverMessage(s *state.Switch, took time.Duration) string {
 	ms := fmt.Sprintf("%.2f ms", float64(took.Microseconds())/1000)
 	switch {
-	case to == "" && reason == state.ReasonKernel:
-		return fmt.Sprintf("the kernel took %s out of the bond", from)
-	case to == "":
-		return fmt.Sprintf("%s lost its link and is out of the bond after %s", from, ms)
-	case reason == state.ReasonPrimary:
-		return fmt.Sprintf("traffic is back on the primary %s", to)
-	case reason == state.ReasonKernel:
-		return fmt.Sprintf("the kernel moved traffic from %s to %s", from, to)
-	case reason == state.ReasonAdmin:
-		return fmt.Sprintf("traffic moved from %s to %s as asked, in %s", from, to, ms)
+	case s.To == "" && s.Reason == state.ReasonKernel:
+		return fmt.Sprintf("the kernel took %s out of the bond", s.From)
+	case s.To == "" && s.Decided.IsZero() && s.Written.IsZero():
+		return fmt.Sprintf("%s is kept out of the bond: %s", s.From, s.Cause)
+	case s.To == "":
+		return fmt.Sprintf("%s lost its link and is out of the bond after %s", s.From, ms)
+	case s.Reason == state.ReasonPrimary:
+		return fmt.Sprintf("traffic is back on the preferred %s", s.To)
+	case s.Reason == state.ReasonKernel:
+		return fmt.Sprintf("the kernel moved traffic from %s to %s", s.From, s.To)
+	case s.Reason == state.ReasonAdmin:
+		return fmt.Sprintf("traffic moved from %s to %s as asked, in %s", s.From, s.To, ms)
 	}
-	return fmt.Sprintf("traffic moved from %s to %s, %s after %s lost its %s", from, to, ms, from, reason)
+	return fmt.Sprintf("traffic moved from %s to %s in %s: %s", s.From, s.To, ms, s.Cause)
+}
+
+// cause says in a sentence why traffic left a slave.
+func (e *Engine) cause(b *bond, from string, reason state.Reason) string {
+	l := e.net.Link(from)
+	switch reason {
+	case state.ReasonAdmin:
+		return "an operator asked for it"
+	case state.ReasonPrimary:
+		return "a preferred slave is usable again"
+	case state.ReasonKernel:
+		return "the bonding driver chose by itself"
+	case state.ReasonPath:
+		return "nothing answers through " + from
+	}
+	if l != nil && e.links[l.Index].linkUp() {
+		return from + " flaps"
+	}
+	return from + " lost its link"
 }

@@ -42,11 +42,12 @@ func (e *Engine) read(ctx context.Context) bool {
 		e.log.Info("the kernel's network state can be read again")
 	}
 	e.drain() // what the reflex did meanwhile is not the kernel's doing
-	if interfacesChanged(e.net, n) {
+	if interfacesChanged(e.net.Network, n) {
 		e.probe()
+		e.judged = false
 	}
 	before := e.net
-	e.net, e.lastRead = n, began
+	e.net, e.lastRead = newNetwork(n), began
 	seen := make(map[int]*link, len(n.Links))
 	for i := range n.Links {
 		l := e.links[n.Links[i].Index]
@@ -59,10 +60,18 @@ func (e *Engine) read(ctx context.Context) bool {
 		seen[n.Links[i].Index] = l
 	}
 	e.links = seen
-	e.judge()
+	for index := range e.tunings {
+		if seen[index] == nil {
+			delete(e.tunings, index)
+		}
+	}
+	if !e.judged {
+		e.judge()
+	}
 	for _, b := range e.bonds {
 		e.adopt(b, before, began)
 		e.decide(b, began)
+		e.tuneSlaves(b)
 	}
 	e.prepare()
 	return true
@@ -89,7 +98,7 @@ func interfacesChanged(old, new *state.Network) bool {
 
 // adopt takes over what the kernel says of a bond: whatever was read is the
 // truth, and an active slave that bondd did not choose is the kernel's choice.
-func (e *Engine) adopt(b *bond, before *state.Network, now time.Time) {
+func (e *Engine) adopt(b *bond, before *network, now time.Time) {
 	b.index = 0
 	l := e.net.Link(b.cfg.Name)
 	if l == nil || l.Bond == nil {
@@ -97,46 +106,43 @@ func (e *Engine) adopt(b *bond, before *state.Network, now time.Time) {
 		return
 	}
 	b.index = l.Index
+	active := l.Bond.ActiveSlave
 	if !b.activeBackup() {
+		b.active = active // modes 5 and 6 have one too, that is the driver's affair
 		e.dropped(b, before, now)
+		e.agree(b, now)
 		return
 	}
-	active := l.Bond.ActiveSlave
-	if left := e.net.LinkByIndex(b.left); left == nil || left.Slave == nil || left.Slave.MIIStatus != state.MIIUp || b.left == active {
-		b.left = 0
+	if b.actedAt.After(now) {
+		return // the read may be older than our own write; the next one is not
 	}
-	switch {
-	case b.actedAt.After(now):
-		// The read may be older than our own write; the next one is not.
-	case active == 0:
-		b.active = 0
-	case b.active == active:
-	case b.last == "":
-		b.active, b.last = active, e.nameOf(active) // the first there is: no switch
-	default:
-		reason, since := state.ReasonKernel, now
-		if !b.pending.IsZero() && now.Sub(b.pending) < effect {
-			reason, since = b.pendingFor, b.pending
-		} else if e.nameOf(active) == b.primary && e.links[b.active].linkUp() {
-			reason = state.ReasonPrimary
-		}
-		b.pending = time.Time{}
-		e.switched(b, active, reason, since, now)
-		b.active = active
+	b.active = active
+	// The events that led here may not have been taken yet, and are to be heard
+	// first. What no event tells of counts at the next read.
+	if name := e.nameOf(active); name != b.told && name != "" && b.told != "" && b.untold != active {
+		b.untold = active
+		e.wake()
+		return
 	}
+	e.moved(b, active, now)
+	b.untold, b.claims = 0, nil
+	e.judgeHand(b)
+	e.agree(b, now)
 }
 
-// settled reports whether the kernel agrees with the last switch that was
-// forced on it. Until its monitor has seen the link that was left, any other
-// write could have it select that slave again (kernel-side:
-// bond_select_active_slave), so none is made.
+// settled reports whether the kernel has seen every link that is lost. Until
+// then any write could have it select such a slave again (bond_select_active_slave,
+// drivers/net/bonding/bond_main.c), so none is made. It is not waited for longer
+// than its monitor can take: it may never agree.
 func (e *Engine) settled(b *bond, now time.Time) bool {
-	if !b.activeBackup() || now.Sub(b.lastFailover) > 2*b.cfg.Miimon()+b.cfg.DownDelay()+time.Second {
+	if !b.activeBackup() {
 		return true
 	}
+	limit := 2*b.cfg.Miimon() + b.cfg.DownDelay() + time.Second
 	v := e.view(b)
 	for i := range v.Slaves {
-		if s := &v.Slaves[i]; !s.LinkUp && s.MII == state.MIIUp {
+		if s := &v.Slaves[i]; !s.LinkUp && s.MII == state.MIIUp &&
+			(now.Sub(b.actedAt) < limit || now.Sub(e.links[s.Index].upAt) < limit) {
 			return false
 		}
 	}
@@ -154,7 +160,7 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 	applied := true
 	for _, b := range e.bonds {
 		now := time.Now()
-		ops, err := reconcile.Plan(e.target(b), e.net, now)
+		ops, err := reconcile.Plan(e.target(b), e.net.Network, now)
 		if err != nil {
 			ops = nil
 			e.refuse(b, []error{err}, now)
@@ -168,7 +174,7 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 			continue
 		}
 		applied = false
-		failures := reconcile.Execute(ctx, b.cfg.Name, ops, e.net, e.write)
+		failures := reconcile.Execute(ctx, b.cfg.Name, ops, e.net.Network, e.write)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -190,7 +196,15 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 
 // target is what a bond should be, as far as the hardware allows.
 func (e *Engine) target(b *bond) *reconcile.Target {
-	t := &reconcile.Target{Bond: b.cfg, Slaves: b.usable, Primary: b.primary, Lease: b.lease}
+	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held, Parked: b.parked, Prio: make(map[string]int)}
+	for _, name := range b.usable {
+		if !slices.Contains(b.parked, name) {
+			t.Slaves = append(t.Slaves, name)
+		}
+	}
+	for i := range b.slaves {
+		t.Prio[b.slaves[i].name] = b.cfg.Prio[b.slaves[i].ref]
+	}
 	for i := range e.nics {
 		// QEMU's vmxnet3 filters by the address it had before it was opened: a
 		// second slave would have link and receive nothing for the bond.
