@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,10 +34,12 @@ type stdio struct {
 
 func commands() []command {
 	return []command{
-		{"run", "[--config FILE]", "the daemon (also without any word)", runDaemon},
+		{"run", "[--config FILE] [--admin-password FILE]", "the daemon (also without any word)", runDaemon},
 		{"check", "FILE", "validates a configuration; exits 0 if it is good, 1 if it is not", runCheck},
 		{"probe", "[--json]", "says whether this machine's cards are fit to be bonded; exits 0 pass, 3 warn, 1 fail", runProbe},
 		{"status", "[--json] [--url URL]", "shows the bonds; exits 0 healthy, 3 degraded, 1 down or unreachable", runStatus},
+		{"failover", "[--bond BOND] --to SLAVE [--url URL] [--password-file FILE]", "moves a bond's traffic to a slave; exits 0 if it is there, 1 if not", runFailover},
+		{"drill", "[--bond BOND] [--url URL] [--password-file FILE]", "switches to every standby and back, and says what was lost; exits 0 if all passed, 3 if not, 1 if nothing was tried", runDrill},
 		{"version", "", "prints the version", runVersion},
 	}
 }
@@ -80,10 +83,17 @@ func dispatch(ctx context.Context, std stdio, args []string) int {
 	return exitUsage
 }
 
+// summaryColumn is how wide a call may be for its summary to stand beside it.
+const summaryColumn = 30
+
 func usage(w io.Writer) {
 	fmt.Fprintf(w, "bondd makes two network cards one that does not fail.\n\nusage: bondd [COMMAND] [ARGUMENTS]\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-30s %s\n", c.name+" "+c.arguments, c.summary)
+		call := c.name + " " + c.arguments
+		if len(call) > summaryColumn {
+			call += "\n" + strings.Repeat(" ", 2+summaryColumn)
+		}
+		fmt.Fprintf(w, "  %-*s %s\n", summaryColumn, call, c.summary)
 	}
 	fmt.Fprintf(w, "\nbondd COMMAND --help tells more of one.\n")
 }

@@ -1,0 +1,3 @@
+// Package client asks a running bondd over HTTP, for the command line: what it
+// knows, and to carry out an operator's orders.
+package client
