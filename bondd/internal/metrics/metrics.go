@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -97,9 +99,20 @@ var (
 	slaveActive         = gauge("slave_active", "Whether the slave carries the bond's traffic, or a share of it.", "bond", "slave")
 	slaveLinkUp         = gauge("slave_link_up", "Whether the slave has a link.", "bond", "slave")
 	slaveSuppressed     = gauge("slave_suppressed", "Whether the slave is held out of the bond because its link flaps.", "bond", "slave")
+	slavePenalty        = gauge("slave_penalty", "What flap damping counts against the slave: 1 for each failure, decaying.", "bond", "slave")
+	slaveParked         = gauge("slave_parked", "Whether the slave was taken out of the bond until its path is back.", "bond", "slave")
 	slaveSpeed          = gauge("slave_speed_bits_per_second", "The speed of the slave's link; absent while it is not known.", "bond", "slave")
 	slaveLinkFailures   = counter("slave_link_failures_total", "Losses of the slave's link that the kernel's bonding driver counted.", "bond", "slave")
 	slaveCarrierChanges = counter("slave_carrier_changes_total", "Changes of the slave's carrier, in either direction.", "bond", "slave")
+
+	slavePathUp = gauge("slave_path_up", "Whether the target answers the probes from the slave; absent while nothing is known.", "bond", "slave", "target")
+	pathProbes  = counter("path_probes_total", "Probes of the way from the slave to the target: answered, missed for want of an answer in time, or failed to be sent.", "bond", "slave", "target", "result")
+	pathRTT     = gauge("path_rtt_seconds", "The time from the last answered probe to its answer; absent until there was one.", "bond", "slave", "target")
+
+	lacpPartnerInfo  = gauge("lacp_partner_info", "The partner of the bond's active aggregator; the value is always 1. The address 00:00:00:00:00:00 means that there is none.", "bond", "partner_mac", "partner_key", "actor_key", "aggregator")
+	lacpPorts        = gauge("lacp_ports", "The number of slaves in the bond's active aggregator.", "bond")
+	slaveLACPCarries = gauge("slave_lacp_carries", "Whether traffic passes by the slave in both directions, by what both ends say over LACP.", "bond", "slave")
+	slaveLACPState   = gauge("slave_lacp_state", "Whether this is how far the slave and the other end have agreed over LACP.", "bond", "slave", "state")
 
 	polls         = counter("polls_total", "Polls of the link state of all slaves.")
 	pollDuration  = newHistogram("poll_duration_seconds", "The time that one poll of the link state of all slaves took.")
@@ -154,7 +167,8 @@ var traffics = []traffic{
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range []metric{
 		buildInfo, bondInfo, bondUp, bondDegraded, bondSlavesConfigured, bondSlavesUp, failovers, lastFailover,
-		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
+		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
+		slavePathUp, pathProbes, pathRTT, lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
 		polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
 	} {
 		ch <- m.desc
@@ -204,8 +218,24 @@ func collectBond(ch chan<- prometheus.Metric, b *state.Bond) {
 	if !b.LastFailover.IsZero() {
 		lastFailover.send(ch, float64(b.LastFailover.UnixMilli())/1000, b.Name)
 	}
+	if l := b.LACP; l != nil {
+		lacpPartnerInfo.send(ch, 1, b.Name, net.HardwareAddr(l.PartnerMAC[:]).String(), strconv.Itoa(l.PartnerKey), strconv.Itoa(l.ActorKey), strconv.Itoa(l.Aggregator))
+		lacpPorts.send(ch, float64(l.Ports), b.Name)
+	}
 	for i := range b.Slaves {
-		collectSlave(ch, b.Name, &b.Slaves[i])
+		s := &b.Slaves[i]
+		collectSlave(ch, b.Name, s)
+		for j := range s.Paths {
+			collectPath(ch, b.Name, s.Name, &s.Paths[j])
+		}
+		if s.LACP == nil {
+			continue
+		}
+		now, _ := b.PortLACP(s)
+		slaveLACPCarries.send(ch, truth(s.LinkUp && s.LACP.Carries()), b.Name, s.Name)
+		for _, st := range state.LACPStates {
+			slaveLACPState.send(ch, truth(st == now), b.Name, s.Name, string(st))
+		}
 	}
 }
 
@@ -214,6 +244,8 @@ func collectSlave(ch chan<- prometheus.Metric, bond string, s *state.Slave) {
 	slaveActive.send(ch, truth(s.Active), bond, s.Name)
 	slaveLinkUp.send(ch, truth(s.LinkUp), bond, s.Name)
 	slaveSuppressed.send(ch, truth(s.Suppressed), bond, s.Name)
+	slavePenalty.send(ch, s.Penalty, bond, s.Name)
+	slaveParked.send(ch, truth(s.Parked), bond, s.Name)
 	if !s.Present {
 		// There is no card to count: zeros here would look like a card that was reset.
 		return
@@ -226,6 +258,19 @@ func collectSlave(ch chan<- prometheus.Metric, bond string, s *state.Slave) {
 	slaveCarrierChanges.send(ch, float64(s.CarrierChanges), bond, s.Name)
 	for _, t := range traffics {
 		t.send(ch, float64(t.value(&s.Counters)), bond, s.Name)
+	}
+}
+
+func collectPath(ch chan<- prometheus.Metric, bond, slave string, p *state.Path) {
+	target := p.Target.String()
+	if p.State != state.PathUnknown {
+		slavePathUp.send(ch, truth(p.State != state.PathDown), bond, slave, target)
+	}
+	pathProbes.send(ch, float64(p.Answered), bond, slave, target, "answered")
+	pathProbes.send(ch, float64(p.Missed), bond, slave, target, "missed")
+	pathProbes.send(ch, float64(p.Failed), bond, slave, target, "failed")
+	if p.RTT > 0 {
+		pathRTT.send(ch, p.RTT.Seconds(), bond, slave, target)
 	}
 }
 

@@ -53,6 +53,12 @@ func TestScrape(t *testing.T) {
 		"healthy": fixture.Healthy(),
 		"missing": fixture.Missing(),
 		"no-nic":  fixture.NoNIC(),
+
+		"path-dead":      fixture.PathDead(),
+		"all-paths-dead": fixture.AllPathsDead(),
+		"suppressed":     fixture.Suppressed(),
+		"half-open":      fixture.HalfOpen(),
+		"no-partner":     fixture.NoPartner(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, golden := scrape(t, s), "testdata/"+name+".metrics"
@@ -94,6 +100,27 @@ func TestEveryShapeIsConsistent(t *testing.T) {
 func TestUnknownSpeedHasNoSeries(t *testing.T) {
 	if got := scrape(t, fixture.Degraded()); strings.Contains(got, `bondd_slave_speed_bits_per_second{bond="bond0",slave="eth1"}`) {
 		t.Errorf("a slave without a link has a speed:\n%s", got)
+	}
+}
+
+// What is not known has no series, so that no alert takes it for a fault.
+func TestUnknownPathHasNoSeries(t *testing.T) {
+	got := scrape(t, fixture.Degraded())
+	const eth1 = `{bond="bond0",slave="eth1",target="192.168.1.1"}`
+	if strings.Contains(got, "bondd_slave_path_up"+eth1) {
+		t.Errorf("a slave without a link has a path that is up or down:\n%s", got)
+	}
+	if !strings.Contains(got, "bondd_path_rtt_seconds"+eth1) {
+		t.Errorf("the last answer is forgotten:\n%s", got)
+	}
+	unheard := fixture.Healthy()
+	unheard.Bonds[0].Slaves[1].Paths[0] = state.Path{Target: unheard.Bonds[0].Slaves[1].Paths[0].Target}
+	got = scrape(t, unheard)
+	if strings.Contains(got, "bondd_path_rtt_seconds"+eth1) {
+		t.Errorf("a path that nobody answered has a time:\n%s", got)
+	}
+	if !strings.Contains(got, `bondd_path_probes_total{bond="bond0",result="missed",slave="eth1",target="192.168.1.1"} 0`) {
+		t.Errorf("a counter does not begin at 0:\n%s", got)
 	}
 }
 
@@ -141,15 +168,17 @@ func TestHandlerFormats(t *testing.T) {
 
 func TestPromtool(t *testing.T) {
 	skip.If(t, skip.Prometheus)
-	check := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
-	check.Stdin = strings.NewReader(scrape(t, fixture.Healthy()))
-	out, err := check.CombinedOutput()
-	if err != nil && check.ProcessState == nil {
-		t.Fatalf("run promtool, which Debian has in its package prometheus: %v", err)
-	}
-	for line := range strings.Lines(string(out)) {
-		if line = strings.TrimSpace(line); line != "bondd_slave_speed_bits_per_second "+bits {
-			t.Errorf("promtool: %s", line)
+	for name, s := range map[string]*state.Snapshot{"healthy": fixture.Healthy(), "half-open": fixture.HalfOpen(), "all-paths-dead": fixture.AllPathsDead()} {
+		check := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
+		check.Stdin = strings.NewReader(scrape(t, s))
+		out, err := check.CombinedOutput()
+		if err != nil && check.ProcessState == nil {
+			t.Fatalf("run promtool, which Debian has in its package prometheus: %v", err)
+		}
+		for line := range strings.Lines(string(out)) {
+			if line = strings.TrimSpace(line); line != "bondd_slave_speed_bits_per_second "+bits {
+				t.Errorf("promtool: %s: %s", name, line)
+			}
 		}
 	}
 }

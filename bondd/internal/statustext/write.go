@@ -47,6 +47,7 @@ func Write(w io.Writer, st *status.Status) error {
 	}
 	writeHardware(&b, st)
 	writeConfig(&b, st)
+	writeSwitches(&b, st)
 	writeEvents(&b, st)
 	fmt.Fprintf(&b, "\nbondd %s, up %s\n", st.Version, status.Span(time.Duration(st.UptimeSeconds)*time.Second))
 	_, err := w.Write(b.Bytes())
@@ -71,8 +72,17 @@ func writeBond(b *bytes.Buffer, st *status.Status, bond *status.Bond) {
 	if miimon := bond.Options["miimon"]; miimon != "" {
 		fmt.Fprintf(b, "    link monitor every %s ms, up delay %s ms, down delay %s ms\n", miimon, cmp.Or(bond.Options["updelay"], "0"), cmp.Or(bond.Options["downdelay"], "0"))
 	}
+	if targets := bond.PathText(); targets != "" {
+		fmt.Fprintf(b, "    has to answer every slave: %s\n", targets)
+	}
+	if bond.LACP != nil {
+		fmt.Fprintf(b, "    LACP partner %s, active aggregator %s\n", bond.PartnerText(), bond.AggregatorText())
+	}
 	if bond.ActiveSlave != "" {
 		fmt.Fprintf(b, "    currently active slave %s\n", bond.ActiveSlave)
+	}
+	if bond.Chosen != "" {
+		fmt.Fprintf(b, "    chosen by an operator: %s\n", bond.Chosen)
 	}
 	fmt.Fprintf(b, "    failovers %s", bond.FailoverText())
 	if bond.LastFailover != nil {
@@ -98,15 +108,34 @@ func writeSlave(b *bytes.Buffer, s *status.Slave) {
 		fmt.Fprintf(b, ", %s", speed)
 	}
 	b.WriteByte('\n')
-	if s.LeftOut != "" {
-		fmt.Fprintf(b, "        left out because %s\n", s.LeftOut)
+	for _, n := range s.Notes() {
+		mark := " "
+		if n.Level == hwprobe.SeverityWarn || n.Level == hwprobe.SeverityFail {
+			mark = "!"
+		}
+		fmt.Fprintf(b, "      %s %s", mark, n.Text)
+		if n.Detail != "" {
+			fmt.Fprintf(b, " (%s)", n.Detail)
+		}
+		b.WriteByte('\n')
 	}
 	if !s.Present {
 		return
 	}
 	fmt.Fprintf(b, "        driver %s, permanent ether %s\n", cmp.Or(s.Driver, "unknown"), cmp.Or(s.PermanentMAC.String(), "unknown"))
 	if s.Enslaved {
-		fmt.Fprintf(b, "        MII status %s, link failures %d\n", s.MIIStatus, s.LinkFailures)
+		fmt.Fprintf(b, "        MII status %s, link failures %d", s.MIIStatus, s.LinkFailures)
+		if s.FastLinkDown != "" {
+			fmt.Fprintf(b, ", fast link down %s", s.FastLinkDown)
+		}
+		if s.Prio != 0 {
+			fmt.Fprintf(b, ", priority %d", s.Prio)
+		}
+		b.WriteByte('\n')
+	}
+	if s.LACP != nil {
+		fmt.Fprintf(b, "        LACP, this end: %s\n", s.LACP.ActorText())
+		fmt.Fprintf(b, "        LACP, other end: %s\n", s.LACP.PartnerText())
 	}
 	writeCounters(b, "        ", &s.Counters)
 }
@@ -153,6 +182,25 @@ func writeEvents(b *bytes.Buffer, st *status.Status) {
 			mark = "!"
 		}
 		fmt.Fprintf(b, "  %s %s  %-11s  %s\n", mark, clock(e.Time), status.Ago(st.Time.Sub(e.Time)), e.Message)
+	}
+}
+
+// writeSwitches is what the flight recorder has last.
+func writeSwitches(b *bytes.Buffer, st *status.Status) {
+	if len(st.Switches) == 0 {
+		return
+	}
+	b.WriteString("\nlatest switches, newest first\n")
+	for _, s := range st.Switches {
+		bond := ""
+		if len(st.Bonds) > 1 {
+			bond = s.Bond + ": "
+		}
+		fmt.Fprintf(b, "    %s  %-11s  %s%s (%s): %s", clock(s.When), status.Ago(st.Time.Sub(s.When)), bond, s.Title(), s.Reason, s.Cause)
+		if took := s.Seconds.EventReadToWritten; took != nil {
+			fmt.Fprintf(b, ", took %s", status.Took(*took))
+		}
+		b.WriteByte('\n')
 	}
 }
 

@@ -124,7 +124,9 @@ func (p *pageServer) start() {
 	p.address = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop, p.doneC = cancel, make(chan error, 1)
-	go func() { p.doneC <- serve(ctx, l, "", Handler(p.src, http.NotFoundHandler(), discard()), discard()) }()
+	go func() {
+		p.doneC <- serve(ctx, l, "", Handler(p.src, http.NotFoundHandler(), nil, discard()), discard())
+	}()
 }
 
 func (p *pageServer) halt() {
@@ -201,6 +203,81 @@ func TestBrowserKeepsWhatTheReaderDid(t *testing.T) {
 	}
 }
 
+// What a person reads of paths, damping, LACP and switches, without a reload.
+func TestBrowserShowsWhatTheCableDoesNot(t *testing.T) {
+	b := newBrowser(t)
+	complaints := b.listen()
+	p := newPageServer(t, fixture.Healthy())
+	b.do(chromedp.Navigate(p.url()))
+	b.await(says("#live", "Live"))
+	b.await(says(`[data-notes='eth1']`, "192.168.1.1 answers in 0.44 ms"))
+	for i, step := range []struct {
+		shape func() *state.Snapshot
+		says  map[string]string
+	}{
+		{fixture.PathDead, map[string]string{
+			"#headline":             "look at its cable, its switch port and the card itself",
+			"[data-notes='eth0']":   "no answer from 192.168.1.1",
+			"[data-slave='eth0']":   "Path is dead", // first letter by style
+			"#switches li":          "nothing answers through eth0",
+			"[data-switch='19'] b":  "eth0 → eth1",
+			"[data-switch='17']":    "took 1.21 ms",
+			"#bond-bond0 .facts":    "192.168.1.1",
+			"#counters tbody.words": "not offered",
+		}},
+		{fixture.Suppressed, map[string]string{"[data-slave='eth0']": "Held out", "[data-notes='eth0']": "held out for another 27 s, because it failed too often"}},
+		{fixture.Parked, map[string]string{"[data-slave='eth1']": "Parked", "[data-notes='eth1']": "out of the bond until its path is back", "#switches li": "eth1 out"}},
+		{fixture.LACP, map[string]string{"[data-notes='eth0']": "LACP has agreed, aggregator 1", "#bond-bond0 .facts": "00:1b:21:3c:9d:f8, key 1001"}},
+		{fixture.HalfOpen, map[string]string{"[data-slave='eth1']": "Half-open", "[data-notes='eth1']": "the other end sends LACP, but does not hear this end's", "#bond-bond0 .facts": "1, with 1 port"}},
+	} {
+		p.src.Publish(after(step.shape(), time.Duration(i+1)*time.Second))
+		for selector, text := range step.says {
+			b.await(`(document.querySelector("` + selector + `")?.innerText ?? "").toLowerCase().includes("` + strings.ToLower(text) + `")`)
+		}
+	}
+	for _, c := range complaints() {
+		t.Errorf("the browser complains: %s", c)
+	}
+}
+
+// The time line of a switch opens by a click, and stays open when another
+// switch comes before it.
+func TestBrowserKeepsATimeLineOpen(t *testing.T) {
+	b := newBrowser(t)
+	p := newPageServer(t, fixture.Healthy())
+	b.do(chromedp.Navigate(p.url()))
+	b.await(says("#live", "Live"))
+	if eval[bool](b, says("#switches", "Carrier lost")) {
+		t.Error("every time line is open at first")
+	}
+	b.do(chromedp.Click(chromedp.CSS("#switch-17 summary")))
+	b.await(says("#switch-17", "Carrier lost"))
+	b.await(says("#switch-17", "+85 µs"))
+	b.await(`document.querySelector("#switch-17 rect[x='42.0%']").getBoundingClientRect().width > 50`)
+	eval[bool](b, `(window.seventeen = document.querySelector("#switch-17"), true)`)
+
+	p.src.Publish(after(fixture.PathDead(), time.Second))
+	b.await(`document.querySelector("#switch-19") !== null`)
+	if open := eval[string](b, `[...document.querySelectorAll("#switches details[open]")].map((d) => d.closest("li").id).join()`); open != "switch-17" {
+		t.Errorf("open after a new switch: %q, want the one that was", open)
+	}
+	if !eval[bool](b, `window.seventeen === document.querySelector("#switch-17")`) {
+		t.Error("an entry that did not change was made anew")
+	}
+	if order := eval[string](b, `[...document.querySelectorAll("#switches li")].map((l) => l.id).join()`); order != "switch-19,switch-18,switch-17" {
+		t.Errorf("entries %s", order)
+	}
+
+	// What comes and goes before all else leaves the rest as it is.
+	p.src.Publish(after(fixture.BrokenConfig(), 2*time.Second))
+	b.await(says("#config-error", "miimon"))
+	p.src.Publish(after(fixture.Healthy(), 3*time.Second))
+	b.await(`document.querySelector("#config-error") === null`)
+	if !eval[bool](b, `document.querySelector("#switch-17 details").open`) {
+		t.Error("an error of the configuration closed the time line")
+	}
+}
+
 func TestBrowserShowsRates(t *testing.T) {
 	b := newBrowser(t)
 	p := newPageServer(t, fixture.Healthy())
@@ -243,7 +320,7 @@ func TestBrowserSaysWhenItIsNotLive(t *testing.T) {
 func TestBrowserPollsWithoutEvents(t *testing.T) {
 	b := newBrowser(t)
 	src := fixture.NewSource(fixture.Healthy())
-	h := Handler(src, http.NotFoundHandler(), discard())
+	h := Handler(src, http.NotFoundHandler(), nil, discard())
 	address, stop := serveOn(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			http.Error(w, "no", http.StatusServiceUnavailable)
@@ -272,7 +349,7 @@ func TestBrowserWithoutScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"bond0 is healthy: traffic on eth0, eth1 ready", "18,446,213", "eth0 lost its link", "15:04:26 UTC"} {
+	for _, want := range []string{"bond0 is healthy: traffic on eth0, eth1 ready", "18,446,213", "eth0 lost its link", "15:04:26 UTC", "192.168.1.1 answers in 0.41 ms", "eth0 → eth1"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("without scripts the page does not say %q:\n%s", want, text)
 		}
@@ -281,6 +358,14 @@ func TestBrowserWithoutScripts(t *testing.T) {
 		if strings.Contains(text, useless) {
 			t.Errorf("without scripts the page says %q", useless)
 		}
+	}
+	b.do(chromedp.Click(chromedp.CSS("#switch-17 summary")))
+	text, err = chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("#switch-17")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text, "First packet") || !strings.Contains(text, "+3.08 ms") {
+		t.Errorf("without scripts the time line does not open:\n%s", text)
 	}
 }
 
@@ -300,6 +385,24 @@ func TestBrowserOnAPhone(t *testing.T) {
 			wide := eval[string](b, `[...document.querySelectorAll("main *")].filter((e) => !e.closest(".scroll, svg, .sr") && e.getBoundingClientRect().right > 360).map((e) => e.outerHTML.slice(0, 80)).join("\n")`)
 			if wide != "" {
 				t.Errorf("wider than the screen:\n%s", wide)
+			}
+			torn := eval[string](b, `(() => {
+				const torn = [];
+				const texts = document.createTreeWalker(document.querySelector("#main"), NodeFilter.SHOW_TEXT);
+				while (texts.nextNode()) {
+					for (const byte of texts.currentNode.data.matchAll(/[0-9a-f]{2}:[0-9a-f]{2}/g)) {
+						const range = document.createRange();
+						for (const at of [byte.index, byte.index + 3]) {
+							range.setStart(texts.currentNode, at);
+							range.setEnd(texts.currentNode, at + 2);
+							if (new Set([...range.getClientRects()].map((r) => r.top)).size > 1) torn.push(texts.currentNode.data);
+						}
+					}
+				}
+				return torn.join(", ");
+			})()`)
+			if torn != "" {
+				t.Errorf("broken in the middle of a byte: %s", torn)
 			}
 			b.do(chromedp.Navigate("about:blank")) // ends the event stream
 		})

@@ -26,6 +26,7 @@ type Source interface {
 const (
 	maxRequests    = 32 // being answered at once, except event streams
 	maxEventStream = 16 // open event streams
+	maxHistories   = 2  // flight recorders being answered, each of which may be many megabytes
 
 	// maxWait is how long a request waits to be answered at all. While a cable
 	// is pulled, what was asked meanwhile arrives at once.
@@ -41,8 +42,9 @@ type handler struct {
 	rendered atomic.Pointer[rendered] // the page that was asked for last
 }
 
-// Handler serves everything that is read over HTTP. metrics answers /metrics.
-func Handler(src Source, metrics http.Handler, log *slog.Logger) http.Handler {
+// Handler serves everything that is read over HTTP, and what may be ordered:
+// commands, or nothing if that is nil. metrics answers /metrics.
+func Handler(src Source, metrics http.Handler, commands *Commands, log *slog.Logger) http.Handler {
 	h := &handler{
 		src:      src,
 		log:      log,
@@ -51,15 +53,19 @@ func Handler(src Source, metrics http.Handler, log *slog.Logger) http.Handler {
 	}
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]http.Handler{
-		"GET /{$}":           http.HandlerFunc(h.page),
-		"GET /assets/{name}": http.HandlerFunc(h.asset),
-		"GET /metrics":       metrics,
-		"GET /healthz":       http.HandlerFunc(h.healthz),
-		"GET /readyz":        http.HandlerFunc(h.readyz),
-		"GET /api/v1/status": http.HandlerFunc(h.status),
-		"GET /api/v1/config": http.HandlerFunc(h.config),
+		"GET /{$}":            http.HandlerFunc(h.page),
+		"GET /assets/{name}":  http.HandlerFunc(h.asset),
+		"GET /metrics":        metrics,
+		"GET /healthz":        http.HandlerFunc(h.healthz),
+		"GET /readyz":         http.HandlerFunc(h.readyz),
+		"GET /api/v1/status":  http.HandlerFunc(h.status),
+		"GET /api/v1/history": limit(make(chan struct{}, maxHistories), maxWait, http.HandlerFunc(h.history)),
+		"GET /api/v1/config":  http.HandlerFunc(h.config),
 	} {
 		mux.Handle(pattern, limit(h.requests, maxWait, answer))
+	}
+	for pattern, answer := range h.routes(commands) {
+		mux.Handle(pattern, answer)
 	}
 	mux.Handle("GET /api/v1/events", limit(h.streams, 0, http.HandlerFunc(h.events)))
 	return secure(mux)

@@ -20,7 +20,7 @@ func start(t *testing.T, s *state.Snapshot) (*fixture.Source, *httptest.Server) 
 	t.Helper()
 	src := fixture.NewSource(s)
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "bondd_build_info 1\n") })
-	server := httptest.NewServer(web.Handler(src, metrics, slog.New(slog.DiscardHandler)))
+	server := httptest.NewServer(web.Handler(src, metrics, nil, slog.New(slog.DiscardHandler)))
 	t.Cleanup(func() {
 		server.CloseClientConnections() // event streams have no end of their own
 		server.Close()
@@ -66,6 +66,8 @@ func TestPaths(t *testing.T) {
 		"/readyz":        {"text/plain; charset=utf-8", "ready"},
 		"/api/v1/status": {"application/json", `"active_slave": "eth0"`},
 		"/api/v1/config": {"text/plain; charset=utf-8", `miimon = "100ms"`},
+
+		"/api/v1/history": {"application/json", `"cause": "eth0 lost its link"`},
 	} {
 		got := do(t, server, http.MethodGet, path)
 		if got.code != http.StatusOK || got.header.Get("Content-Type") != want.kind || !strings.Contains(got.body, want.text) {

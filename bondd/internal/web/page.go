@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,21 +90,30 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 // and those beyond maxEvents are only in the API.
 const (
 	recentEvents = 8
-	maxEvents    = 60
+	maxEvents    = 24
 )
+
+// shownSwitches is how many entries of the flight recorder are on the page; the
+// API has the others.
+const shownSwitches = 5
 
 // A page is the status with what only its HTML needs.
 type page struct {
 	*status.Status
-	Host   string        // as the browser knows this machine
-	Age    time.Duration // since bondd's start
-	TOML   string
-	Recent []state.Event
-	Older  []state.Event
+	Host     string        // as the browser knows this machine
+	Age      time.Duration // since bondd's start
+	TOML     string
+	Recent   []state.Event
+	Older    []state.Event
+	Recorded []status.Switch // the latest switches
+	Switched int             // how many are in the flight recorder
 }
 
 func newPage(s *state.Snapshot, host string) *page {
-	p := &page{Status: status.From(s), Host: host, Age: s.Sampled.Sub(s.Started), TOML: s.Config.TOML}
+	p := &page{
+		Status: status.From(s), Host: host, Age: s.Sampled.Sub(s.Started), TOML: s.Config.TOML,
+		Recorded: status.HistoryFrom(s, "", shownSwitches).Switches, Switched: len(s.History),
+	}
 	p.Recent = p.Events[:min(recentEvents, len(p.Events))]
 	p.Older = p.Events[len(p.Recent):min(maxEvents, len(p.Events))]
 	return p
@@ -151,17 +161,110 @@ func wires(slaves []status.Slave) []wire {
 	return append(idle, active...)
 }
 
+// A stage is a row in the drawing of a switch's time line: a bar from X, W wide,
+// both in hundredths of the drawing's width.
+type stage struct {
+	Name   string
+	Offset string // from the first moment
+	X, W   float64
+	Beyond bool // it goes on outside of the drawing
+}
+
+// stages draws the time line of a switch. The first packet may be long in coming
+// where nobody sends any: it must not press everything else into nothing.
+func stages(s status.Switch) []stage {
+	moments := s.Moments()
+	if len(moments) == 0 {
+		return nil
+	}
+	first, last := moments[0].At, moments[0].At // the last but for the first packet
+	for _, m := range moments {
+		if m.At.Before(first) {
+			first = m.At
+		}
+		if m.At.After(last) && !m.At.Equal(s.FirstPacket) {
+			last = m.At
+		}
+	}
+	width := last.Sub(first)
+	if packet := s.FirstPacket.Sub(first); packet > 0 && packet <= 4*width {
+		width = max(width, packet)
+	} else if packet > width {
+		width = width * 4 / 3
+	}
+	const sliver = 0.7 // what can still be seen
+	x := func(t time.Time) float64 {
+		if width <= 0 {
+			return 0
+		}
+		return min(100-sliver, 100*float64(t.Sub(first))/float64(width))
+	}
+	var drawn []stage
+	for _, m := range moments {
+		at := stage{Name: m.Name, Offset: status.Offset(m.At.Sub(first)), X: min(x(m.From), x(m.At)), Beyond: m.At.Sub(first) > width}
+		at.W = max(sliver, x(m.At)-at.X)
+		drawn = append(drawn, at)
+	}
+	return drawn
+}
+
+// A beforeAfter is a slave before and after a switch, in words.
+type beforeAfter struct{ Name, Before, After string }
+
+// beforeAndAfter lists the slaves that a switch is about, and those that were
+// not the same after it.
+func beforeAndAfter(s status.Switch) []beforeAfter {
+	var rows []beforeAfter
+	add := func(name string) {
+		r := beforeAfter{name, viewWord(s.Before, name), viewWord(s.After, name)}
+		known := slices.ContainsFunc(rows, func(r beforeAfter) bool { return r.Name == name })
+		if !known && (r.Before != r.After || name == s.From || name == s.To) {
+			rows = append(rows, r)
+		}
+	}
+	for _, v := range slices.Concat(s.Before, s.After) {
+		add(v.Name)
+	}
+	return rows
+}
+
+func viewWord(views []state.SlaveView, name string) string {
+	for _, v := range views {
+		if v.Name == name {
+			return status.ViewWord(v)
+		}
+	}
+	return nothing
+}
+
+// pieces splits a name at the places where a line may be broken: a MAC in its
+// middle, what stands before it and an IPv6 address at their colons.
+func pieces(name string) []string {
+	const half, whole = len("52:54:00:"), len("52:54:00:12:34:a0")
+	if n := len(name) - whole; n >= 0 {
+		if _, err := state.ParseMAC(name[n:]); err == nil {
+			return []string{name[:n], name[n : n+half], name[n+half:]}
+		}
+	}
+	return strings.SplitAfter(name, ":")
+}
+
 var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"asset":    func(name string) string { return assetURLs[name] },
-	"wires":    wires,
-	"table":    newTable,
-	"took":     status.Took,
-	"capital":  capital,
-	"dict":     dict,
-	"times100": func(n int) int { return n * 100 },
-	"short":    func(t time.Time) string { return t.UTC().Format("2 Jan, 15:04:05 UTC") },
-	"long":     func(t time.Time) string { return t.UTC().Format("Monday, 2 January 2006, 15:04:05 UTC") },
-	"machine":  func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+	"asset":   func(name string) string { return assetURLs[name] },
+	"wires":   wires,
+	"table":   newTable,
+	"took":    status.Took,
+	"digits":  func(n int) string { return status.Digits(uint64(n)) },
+	"stages":  stages,
+	"pieces":  pieces,
+	"capital": capital,
+	"dict":    dict,
+
+	"beforeAndAfter": beforeAndAfter,
+	"times100":       func(n int) int { return n * 100 },
+	"short":          func(t time.Time) string { return t.UTC().Format("2 Jan, 15:04:05 UTC") },
+	"long":           func(t time.Time) string { return t.UTC().Format("Monday, 2 January 2006, 15:04:05 UTC") },
+	"machine":        func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 }).ParseFS(files, "templates/*.html"))
 
 // dict gives a template several values under names: name, value, name, value.

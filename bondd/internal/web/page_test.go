@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
+	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
 )
 
@@ -74,8 +76,12 @@ func byID(n *html.Node, id string) (content string, found bool) {
 func text(n *html.Node) string {
 	var b strings.Builder
 	for d := range n.Descendants() {
-		if d.Type == html.TextNode {
-			b.WriteString(d.Data + " ")
+		if d.Type != html.TextNode {
+			continue
+		}
+		b.WriteString(d.Data)
+		if d.NextSibling == nil || d.NextSibling.Data != "wbr" { // where a word may be broken it is still one
+			b.WriteByte(' ')
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
@@ -204,15 +210,29 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"degraded":      {"bond0 is degraded: eth1 has no link", "Traffic on eth0.", "eth1 no link"},
 		"down":          {"bond0 is down: eth0 and eth1 have no link", "no slave is left"},
 		"missing":       {"mac:52:54:00:12:34:a7 missing", "put the card in", "Hardware warn"},
-		"left-out":      {"eth1 is left out: its chipset 10ec:8139", "Hardware fail", "eth1 left out"},
+		"left-out":      {"left out: its chipset 10ec:8139", "Hardware fail", "eth1 left out"},
 		"broken-config": {"The configuration file has an error", `/perm/bondd/bondd.toml:5:10: miimon = 100 has no unit: write "100ms"`, "Running instead: built-in default", "bond0: miimon is 200, should be 100"},
 		"no-nic":        {"No bond: there is no Ethernet card to bond", "Hardware fail"},
 		"starting":      {"No bond yet: the configuration is not applied", "bondd is starting.", "Nothing yet.", "Not looked at yet.", "not applied yet"},
 		"broadcast":     {"every frame leaves on eth0 and eth1"},
 		"round-robin":   {"traffic shared by eth0 and eth1"},
 		"single":        {"2001:db8:1234:5678:5054:ff:fe12:34a0/64", "No failover since bondd started."},
-		"many":          {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "52 older"},
-		"several":       {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link"},
+		"many":          {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "16 older", "2001:db8:1234:5678::1 did not answer the last probe", "192.168.1.1 is not asked while there is no link", "All 1,000 switches as JSON"},
+		"several":       {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link", "bond0 · 14 Mar, 15:06:26 UTC"},
+
+		"path-dead": {
+			"look at its cable, its switch port and the card itself", "eth0 path is dead 1 Gbit/s", "eth0 fail: no answer from 192.168.1.1", "eth1 pass: 192.168.1.1 answers in 0.44 ms",
+			"42 of 548,677 probes missed", "Has to answer 192.168.1.1", "Fast link down not offered not offered",
+			"eth0 → eth1 path nothing answers through eth0", "just now · took 0.30 ms",
+			"eth0 → eth1 link eth0 lost its link 14 Mar, 15:04:26 UTC · 5 min ago · took 1.21 ms Carrier lost 0 Event read +85 µs Decided +115 µs Written +1.29 ms Kernel agreed +1.98 ms First packet +3.08 ms",
+			"eth0 active, path is dead path is dead", "eth0 active, no link no link",
+		},
+		"all-paths-dead": {"bond0 is down: 192.168.1.1 answers no slave", "no answer from fe80::5054:ff:fe12:1", "Has to answer 192.168.1.1 or fe80::5054:ff:fe12:1", "43 of 548,678 probes missed, 3 could not be sent"},
+		"suppressed":     {"eth0 held out", "held out for another 29 s, because it failed too often", "Flap penalty 3.8 0.2", "Priority 10 -5", "Chosen by an operator eth1"},
+		"parked":         {"eth1 parked", "parked: out of the bond until its path is back", "eth1 out path nothing answers through eth1", "eth1 carries traffic –"},
+		"lacp":           {"LACP has agreed, aggregator 1", "LACP partner 00:1b:21:3c:9d:f8, key 1001", "Active aggregator 1, with 2 ports", "LACP, this end active, short timeout, aggregating, in sync, collecting, distributing", "Fast link down on not offered"},
+		"half-open":      {"eth1 half-open", "half-open: the other end sends LACP, but does not hear this end's", "Active aggregator 1, with 1 port", "active, aggregating, expired"},
+		"no-partner":     {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
 	}
 	eachPage(t, func(t *testing.T, name, page string) {
 		content := text(parse(t, page))
@@ -224,6 +244,48 @@ func TestPageSaysWhatIs(t *testing.T) {
 	})
 }
 
+// Times are to scale, but for a first packet that is long in coming.
+func TestTimeLine(t *testing.T) {
+	bars := func(change func(*state.Switch)) string {
+		s := fixture.Healthy()
+		at := fixture.Now
+		sw := &state.Switch{
+			Seq: 1, Bond: "bond0", From: "eth0", To: "eth1", Reason: state.ReasonLink,
+			CarrierLost: at, EventRead: at.Add(100), Decided: at.Add(200), Written: at.Add(800), Agreed: at.Add(900), FirstPacket: at.Add(1000),
+		}
+		change(sw)
+		s.History = []*state.Switch{sw}
+		_, server := start(t, s)
+		var found []string
+		elements(parse(t, do(t, server, http.MethodGet, "/").body), func(e *html.Node) {
+			if x, ok := attribute(e, "x"); ok && e.Parent.Parent.Data == "td" {
+				width, _ := attribute(e, "width")
+				class, _ := attribute(e, "class")
+				found = append(found, strings.TrimSpace(x+"+"+width+" "+class))
+			}
+		})
+		return strings.Join(found, ", ")
+	}
+	for name, tt := range map[string]struct {
+		want   string
+		change func(*state.Switch)
+	}{
+		"whole":               {"0.0%+0.7%, 0.0%+10.0%, 10.0%+10.0%, 20.0%+60.0%, 80.0%+10.0%, 80.0%+19.3%", func(*state.Switch) {}},
+		"no carrier lost":     {"0.0%+0.7%, 0.0%+11.1%, 11.1%+66.7%, 77.8%+11.1%, 77.8%+21.5%", func(s *state.Switch) { s.CarrierLost = time.Time{} }},
+		"late first packet":   {"0.0%+0.7%, 0.0%+8.3%, 8.3%+8.3%, 16.7%+50.0%, 66.7%+8.3%, 66.7%+32.6% beyond", func(s *state.Switch) { s.FirstPacket = s.Written.Add(time.Minute) }},
+		"packet before words": {"0.0%+0.7%, 0.0%+11.1%, 11.1%+11.1%, 22.2%+66.7%, 88.9%+10.4%, 88.9%+5.6%", func(s *state.Switch) { s.FirstPacket = s.Written.Add(50) }},
+		"the kernel's own": {"0.0%+0.7%", func(s *state.Switch) {
+			*s = state.Switch{Seq: 1, Bond: "bond0", From: "eth0", To: "eth1", Agreed: s.Agreed}
+		}},
+		"nothing":          {"", func(s *state.Switch) { *s = state.Switch{Seq: 1, Bond: "bond0"} }},
+		"a clock set back": {"99.3%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%", func(s *state.Switch) { s.CarrierLost = s.EventRead.Add(time.Second) }},
+	} {
+		if got := bars(tt.change); got != tt.want {
+			t.Errorf("%s: bars\n%s, want\n%s", name, got, tt.want)
+		}
+	}
+}
+
 // Tests of the whole appliance find what they look for by these.
 func TestPageMarks(t *testing.T) {
 	slaves := map[string]map[string]string{
@@ -233,8 +295,18 @@ func TestPageMarks(t *testing.T) {
 		"missing":     {"eth0": "active", "mac:52:54:00:12:34:a7": "missing"},
 		"left-out":    {"eth0": "active", "eth1": "down"},
 		"round-robin": {"eth0": "active", "eth1": "active"},
+		"path-dead":   {"eth0": "down", "eth1": "active"},
+		"suppressed":  {"eth0": "down", "eth1": "active"},
+		"parked":      {"eth0": "active", "eth1": "down"},
+		"lacp":        {"eth0": "active", "eth1": "active"},
+		"half-open":   {"eth0": "active", "eth1": "down"},
+		"no-partner":  {"eth0": "active", "eth1": "down"},
 	}
-	health := map[string]string{"degraded": "degraded", "missing": "degraded", "left-out": "degraded", "many": "degraded", "down": "down", "several": "down", "no-nic": "down", "starting": "down"}
+	health := map[string]string{
+		"degraded": "degraded", "missing": "degraded", "left-out": "degraded", "many": "degraded",
+		"path-dead": "degraded", "suppressed": "degraded", "parked": "degraded", "half-open": "degraded", "no-partner": "degraded",
+		"down": "down", "several": "down", "no-nic": "down", "starting": "down", "all-paths-dead": "down",
+	}
 	eachPage(t, func(t *testing.T, name, page string) {
 		document := parse(t, page)
 		if headline, ok := byID(document, "headline"); !ok || headline == "" {
@@ -252,8 +324,14 @@ func TestPageMarks(t *testing.T) {
 		}
 		got := make(map[string]string)
 		elements(document, func(e *html.Node) {
-			if slave, ok := attribute(e, "data-slave"); ok {
-				got[slave], _ = attribute(e, "data-state")
+			slave, ok := attribute(e, "data-slave")
+			if !ok {
+				return
+			}
+			got[slave], _ = attribute(e, "data-state")
+			_, link := attribute(e, "data-link")
+			if words := text(e); link == (strings.Contains(words, "no link") || strings.Contains(words, "missing")) {
+				t.Errorf("%s has a link: %t, and the page says %q", slave, link, words)
 			}
 		})
 		for slave, state := range slaves[name] {

@@ -29,6 +29,7 @@ type row struct {
 
 type cell struct {
 	Text    string
+	Kind    string // "mac": may be broken in its middle and nowhere else; "list": long; else empty
 	Title   string // the exact figure, where Text is rounded
 	Counter string // who counts what, "eth0/rx_bytes"; the script finds the cell by it
 	Value   string // what it counts, for the script
@@ -73,6 +74,33 @@ var transmit = []counter{
 	{"TX collisions", "collisions", trouble, func(c *state.Counters) uint64 { return c.Collisions }},
 }
 
+// A fact is a row of words.
+type fact struct {
+	label string
+	kind  string // of its cells
+	rare  bool   // left out where it is as usual at every slave
+	usual string
+	value func(*status.Slave) string
+}
+
+var facts = []fact{
+	{label: "State", value: func(s *status.Slave) string { return capital(s.Word()) }},
+	{label: "Speed", value: func(s *status.Slave) string { return s.Speed() }},
+	{label: "Driver", value: func(s *status.Slave) string { return s.Driver }},
+	{label: "Permanent MAC", kind: "mac", value: func(s *status.Slave) string { return s.PermanentMAC.String() }},
+	{label: "Link failures", value: func(s *status.Slave) string {
+		if !s.Present {
+			return ""
+		}
+		return status.Digits(s.LinkFailures)
+	}},
+	{label: "Fast link down", rare: true, value: func(s *status.Slave) string { return s.FastLinkDown }},
+	{label: "Priority", rare: true, usual: "0", value: func(s *status.Slave) string { return strconv.Itoa(s.Prio) }},
+	{label: "Flap penalty", rare: true, usual: "0.0", value: func(s *status.Slave) string { return strconv.FormatFloat(s.Penalty, 'f', 1, 64) }},
+	{label: "LACP, this end", kind: "list", rare: true, value: func(s *status.Slave) string { return s.LACP.ActorText() }},
+	{label: "LACP, other end", kind: "list", rare: true, value: func(s *status.Slave) string { return s.LACP.PartnerText() }},
+}
+
 func newTable(b status.Bond) table {
 	t := table{Bond: b.Name, Columns: make([]string, 0, len(b.Slaves)+1)}
 	for i := range b.Slaves {
@@ -80,30 +108,27 @@ func newTable(b status.Bond) table {
 	}
 	t.Columns = append(t.Columns, b.Name)
 
-	facts := group{Words: true, Rows: []row{
-		factRow(&b, "State", func(s *status.Slave) string { return capital(s.Word()) }),
-		factRow(&b, "Speed", func(s *status.Slave) string { return s.Speed() }),
-		factRow(&b, "Driver", func(s *status.Slave) string { return s.Driver }),
-		factRow(&b, "Permanent MAC", func(s *status.Slave) string { return s.PermanentMAC.String() }),
-		factRow(&b, "Link failures", func(s *status.Slave) string {
-			if !s.Present {
-				return ""
-			}
-			return digits(s.LinkFailures)
-		}),
-	}}
-	t.Groups = []group{facts, counterGroup(&b, "RX", receive), counterGroup(&b, "TX", transmit)}
+	t.Groups = []group{factGroup(&b), counterGroup(&b, "RX", receive), counterGroup(&b, "TX", transmit)}
 	return t
 }
 
-// factRow is a row that says nothing of the bond.
-func factRow(b *status.Bond, label string, fact func(*status.Slave) string) row {
-	r := row{Label: label}
-	for i := range b.Slaves {
-		r.Cells = append(r.Cells, cell{Text: cmp.Or(fact(&b.Slaves[i]), nothing)})
+// factGroup says nothing of the bond itself.
+func factGroup(b *status.Bond) group {
+	g := group{Words: true}
+	for _, f := range facts {
+		r := row{Label: f.label}
+		tells := !f.rare
+		for i := range b.Slaves {
+			value := f.value(&b.Slaves[i])
+			tells = tells || value != f.usual
+			r.Cells = append(r.Cells, cell{Text: cmp.Or(value, nothing), Kind: f.kind})
+		}
+		r.Cells = append(r.Cells, cell{})
+		if tells {
+			g.Rows = append(g.Rows, r)
+		}
 	}
-	r.Cells = append(r.Cells, cell{})
-	return r
+	return g
 }
 
 // counterGroup has the rates of the first two counters and then all counters.
@@ -139,21 +164,12 @@ func rateRow(b *status.Bond, label string, c counter) row {
 
 func counterCell(name string, c counter, counters *state.Counters) cell {
 	n := c.value(counters)
-	made := cell{Text: digits(n), Counter: name + "/" + c.key, Value: strconv.FormatUint(n, 10)}
+	made := cell{Text: status.Digits(n), Counter: name + "/" + c.key, Value: strconv.FormatUint(n, 10)}
 	switch c.kind {
 	case size:
-		made.Text, made.Title = status.Bytes(n), digits(n)+" bytes"
+		made.Text, made.Title = status.Bytes(n), status.Digits(n)+" bytes"
 	case trouble:
 		made.Bad = n > 0
 	}
 	return made
-}
-
-// digits writes a number with its thousands apart.
-func digits(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

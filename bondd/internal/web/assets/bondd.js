@@ -87,10 +87,23 @@ function morph(old, next) {
   for (const { name, value } of next.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
-  const was = [...old.childNodes];
-  const will = [...next.childNodes];
-  will.forEach((node, i) => (i < was.length ? morph(was[i], node) : old.append(node)));
-  was.slice(will.length).forEach((node) => node.remove());
+  const was = ids(old);
+  const will = ids(next);
+  const nodes = [...next.childNodes];
+  nodes.forEach((node, i) => {
+    let at = old.childNodes[i];
+    // What has an id stays itself, whatever comes or goes before it.
+    if (was.has(node.id)) {
+      for (; at && at.id !== node.id; at = old.childNodes[i]) at.remove();
+    }
+    if (!at || (at.id !== node.id && will.has(at.id))) old.insertBefore(node, at ?? null);
+    else morph(at, node);
+  });
+  while (old.childNodes.length > nodes.length) old.lastChild.remove();
+}
+
+function ids(element) {
+  return new Set([...element.children].map((child) => child.id).filter(Boolean));
 }
 
 function setText(element, text) {

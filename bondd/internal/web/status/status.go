@@ -18,8 +18,12 @@ type Status struct {
 	Hardware      hwprobe.Report `json:"hardware"`
 	Bonds         []Bond         `json:"bonds"`
 	Config        Config         `json:"config"`
-	Events        []state.Event  `json:"events"` // newest first
+	Events        []state.Event  `json:"events"`   // newest first
+	Switches      []Switch       `json:"switches"` // the latest 5, newest first; /api/v1/history has all
 }
+
+// latestSwitches is how many switches are in a Status.
+const latestSwitches = 5
 
 // A Bond is one bond as configured and as it is.
 type Bond struct {
@@ -37,6 +41,10 @@ type Bond struct {
 	Options     state.Options  `json:"options"`      // as the kernel has them
 	Slaves      []Slave        `json:"slaves"`       // in the configured order of preference
 	Counters    state.Counters `json:"counters"`
+
+	PathPolicy string      `json:"path_policy"` // "all" or "any" of the paths have to be up; empty where none is checked
+	Chosen     string      `json:"chosen"`      // the slave that an operator asked for and that is kept for it; empty: none
+	LACP       *state.LACP `json:"lacp"`        // null in other modes than 802.3ad
 
 	Failovers           map[state.Reason]uint64 `json:"failovers"`             // switches since bondd's start, by reason
 	LastFailover        *time.Time              `json:"last_failover"`         // null: none yet
@@ -61,6 +69,25 @@ type Slave struct {
 	LinkFailures   uint64         `json:"link_failures"`
 	CarrierChanges uint64         `json:"carrier_changes"`
 	Counters       state.Counters `json:"counters"`
+
+	Prio           int        `json:"prio"`             // preference beside the configured order; higher is preferred
+	Paths          []Path     `json:"paths"`            // one for each target, in the configured order
+	Parked         bool       `json:"parked"`           // out of the bond until its path is back: the mode has no other way to spare it
+	Penalty        float64    `json:"penalty"`          // of flap damping; 0 without damping
+	ReuseAt        *time.Time `json:"reuse_at"`         // when it is no longer held out if it does not fail again; null: it is not held out
+	ReuseInSeconds *float64   `json:"reuse_in_seconds"` // from Status.Time to then
+	FastLinkDown   string     `json:"fast_link_down"`   // whether the card tells of a lost link at once: "on", "not offered", or why not
+	LACP           *LACPPort  `json:"lacp"`             // null in other modes than 802.3ad
+}
+
+// A Path is the way from a slave to a target, as the probes found it.
+type Path struct {
+	Target     netip.Addr `json:"target"`
+	State      string     `json:"state"`       // "unknown", "up", "missing" (unanswered, but not often enough yet) or "down"
+	RTTSeconds *float64   `json:"rtt_seconds"` // of the last answer; null: there was none yet
+	Answered   uint64     `json:"answered"`    // probes
+	Missed     uint64     `json:"missed"`      // probes without an answer in time
+	Failed     uint64     `json:"failed"`      // probes that could not be sent
 }
 
 // Config says which configuration runs and how well.
@@ -89,19 +116,20 @@ func From(s *state.Snapshot) *Status {
 			ConfirmUntil: timeOrNil(s.Config.ConfirmUntil),
 			Drift:        orEmpty(s.Config.Drift),
 		},
-		Events: orEmpty(s.Events),
+		Events:   orEmpty(s.Events),
+		Switches: HistoryFrom(s, "", latestSwitches).Switches,
 	}
 	st.OK = st.FirstError == ""
 	st.Hardware.Findings = orEmpty(st.Hardware.Findings)
 	st.Hardware.NICs = orEmpty(st.Hardware.NICs)
 	st.Hardware.Members = orEmpty(st.Hardware.Members)
 	for i := range s.Bonds {
-		st.Bonds = append(st.Bonds, fromBond(&s.Bonds[i]))
+		st.Bonds = append(st.Bonds, fromBond(&s.Bonds[i], s.Time))
 	}
 	return st
 }
 
-func fromBond(b *state.Bond) Bond {
+func fromBond(b *state.Bond, now time.Time) Bond {
 	bond := Bond{
 		Name:         b.Name,
 		Mode:         b.Mode,
@@ -117,6 +145,9 @@ func fromBond(b *state.Bond) Bond {
 		Options:      b.Options,
 		Slaves:       make([]Slave, 0, len(b.Slaves)),
 		Counters:     b.Counters,
+		PathPolicy:   b.PathPolicy,
+		Chosen:       b.Chosen,
+		LACP:         b.LACP,
 		Failovers:    b.Failovers,
 		LastFailover: timeOrNil(b.LastFailover),
 	}
@@ -125,32 +156,56 @@ func fromBond(b *state.Bond) Bond {
 		bond.LastFailoverSeconds = &took
 	}
 	for i := range b.Slaves {
-		s := &b.Slaves[i]
-		bond.Slaves = append(bond.Slaves, Slave{
-			Name:           s.Name,
-			Present:        s.Present,
-			Enslaved:       s.Enslaved,
-			LeftOut:        s.LeftOut,
-			LinkUp:         s.LinkUp,
-			PathUp:         s.PathUp,
-			State:          s.State(),
-			MIIStatus:      s.MIIStatus.String(),
-			Suppressed:     s.Suppressed,
-			SpeedMbps:      s.SpeedMbps,
-			Duplex:         s.Duplex,
-			Driver:         s.Driver,
-			PermanentMAC:   s.PermanentMAC,
-			LinkFailures:   s.LinkFailures,
-			CarrierChanges: s.CarrierChanges,
-			Counters:       s.Counters,
-		})
+		bond.Slaves = append(bond.Slaves, fromSlave(b, &b.Slaves[i], now))
 	}
 	return bond
 }
 
-// Settled is the status without what changes all the time by itself: the clock
-// and the counters of traffic. Two snapshots differ in it only if something
-// happened that a person would want to see.
+func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
+	slave := Slave{
+		Name:           s.Name,
+		Present:        s.Present,
+		Enslaved:       s.Enslaved,
+		LeftOut:        s.LeftOut,
+		LinkUp:         s.LinkUp,
+		PathUp:         s.PathUp,
+		State:          s.State(),
+		MIIStatus:      s.MIIStatus.String(),
+		Suppressed:     s.Suppressed,
+		SpeedMbps:      s.SpeedMbps,
+		Duplex:         s.Duplex,
+		Driver:         s.Driver,
+		PermanentMAC:   s.PermanentMAC,
+		LinkFailures:   s.LinkFailures,
+		CarrierChanges: s.CarrierChanges,
+		Counters:       s.Counters,
+		Prio:           s.Prio,
+		Paths:          make([]Path, 0, len(s.Paths)),
+		Parked:         s.Parked,
+		Penalty:        s.Penalty,
+		ReuseAt:        timeOrNil(s.ReuseAt),
+		FastLinkDown:   s.FastLinkDown,
+		LACP:           fromLACP(b, s),
+	}
+	if !s.ReuseAt.IsZero() {
+		left := max(0, s.ReuseAt.Sub(now).Seconds())
+		slave.ReuseInSeconds = &left
+	}
+	for _, p := range s.Paths {
+		path := Path{Target: p.Target, State: p.State.String(), Answered: p.Answered, Missed: p.Missed, Failed: p.Failed}
+		if p.RTT > 0 {
+			rtt := p.RTT.Seconds()
+			path.RTTSeconds = &rtt
+		}
+		slave.Paths = append(slave.Paths, path)
+	}
+	return slave
+}
+
+// Settled is the status without what changes all the time by itself: the clock,
+// the counters of traffic and of probes, and a penalty that decays. Two
+// snapshots differ in it only if something happened that a person would want to
+// see.
 func (st *Status) Settled() *Status {
 	settled := *st
 	settled.UptimeSeconds, settled.Time = 0, time.Time{}
@@ -160,6 +215,12 @@ func (st *Status) Settled() *Status {
 		slaves := make([]Slave, len(b.Slaves))
 		for j, s := range b.Slaves {
 			s.Counters = state.Counters{}
+			s.Penalty, s.ReuseAt, s.ReuseInSeconds = 0, nil, nil
+			paths := make([]Path, len(s.Paths))
+			for k, p := range s.Paths {
+				paths[k] = Path{Target: p.Target, State: p.State}
+			}
+			s.Paths = paths
 			slaves[j] = s
 		}
 		b.Slaves = slaves

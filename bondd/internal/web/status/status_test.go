@@ -2,6 +2,7 @@ package status_test
 
 import (
 	"encoding/json"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -16,15 +17,7 @@ import (
 
 // These names are relied upon by scripts: they may be added to, not changed.
 func TestNamesInJSON(t *testing.T) {
-	var document map[string]any
-	text, err := json.Marshal(status.From(fixture.Missing()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &document); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]any{
+	checkNames(t, status.From(fixture.Missing()), map[string]any{
 		"version":                               "1.0.0",
 		"uptime_seconds":                        274320.0,
 		"hardware.verdict":                      "warn",
@@ -49,7 +42,8 @@ func TestNamesInJSON(t *testing.T) {
 		"bonds.0.slaves.0.present":              true,
 		"bonds.0.slaves.1.present":              false,
 		"bonds.0.slaves.0.link_up":              true,
-		"bonds.0.slaves.0.path_up":              nil,
+		"bonds.0.slaves.0.path_up":              true,
+		"bonds.0.slaves.1.path_up":              nil,
 		"bonds.0.slaves.0.state":                "active",
 		"bonds.0.slaves.1.state":                "backup",
 		"bonds.0.slaves.0.mii_status":           "up",
@@ -66,9 +60,141 @@ func TestNamesInJSON(t *testing.T) {
 		"config.source":                         "/perm/bondd/bondd.toml",
 		"config.confirm_until":                  nil,
 		"config.drift":                          []any{},
-	} {
+
+		"bonds.0.path_policy":                      "all",
+		"bonds.0.chosen":                           "",
+		"bonds.0.lacp":                             nil,
+		"bonds.0.slaves.0.prio":                    0.0,
+		"bonds.0.slaves.0.parked":                  false,
+		"bonds.0.slaves.0.penalty":                 0.0,
+		"bonds.0.slaves.0.reuse_at":                nil,
+		"bonds.0.slaves.0.reuse_in_seconds":        nil,
+		"bonds.0.slaves.0.fast_link_down":          "not offered",
+		"bonds.0.slaves.0.lacp":                    nil,
+		"bonds.0.slaves.0.paths.0.target":          "192.168.1.1",
+		"bonds.0.slaves.0.paths.0.state":           "up",
+		"bonds.0.slaves.0.paths.0.rtt_seconds":     0.000412,
+		"bonds.0.slaves.0.paths.0.answered":        548635.0,
+		"bonds.0.slaves.0.paths.0.missed":          2.0,
+		"bonds.0.slaves.0.paths.0.failed":          0.0,
+		"bonds.0.slaves.1.paths":                   []any{},
+		"switches.0.seq":                           18.0,
+		"switches.1.reason":                        "link",
+		"switches.1.seconds.event_read_to_written": 0.00121,
+	})
+	checkNames(t, status.From(fixture.PathDead()), map[string]any{
+		"bonds.0.slaves.0.path_up":       false,
+		"bonds.0.slaves.0.link_up":       true,
+		"bonds.0.slaves.0.paths.0.state": "down",
+	})
+	checkNames(t, status.From(fixture.Degraded()), map[string]any{
+		"bonds.0.slaves.1.path_up":       nil,
+		"bonds.0.slaves.1.paths.0.state": "unknown",
+	})
+	checkNames(t, status.From(fixture.Suppressed()), map[string]any{
+		"bonds.0.chosen":                    "eth1",
+		"bonds.0.slaves.0.suppressed":       true,
+		"bonds.0.slaves.0.penalty":          3.75,
+		"bonds.0.slaves.0.reuse_at":         "2026-03-14T15:09:54.6Z",
+		"bonds.0.slaves.0.reuse_in_seconds": 28.6,
+		"bonds.0.slaves.0.prio":             10.0,
+	})
+	checkNames(t, status.From(fixture.Parked()), map[string]any{
+		"bonds.0.slaves.1.parked": true,
+	})
+	checkNames(t, status.From(fixture.HalfOpen()), map[string]any{
+		"bonds.0.lacp.aggregator":             1.0,
+		"bonds.0.lacp.ports":                  1.0,
+		"bonds.0.lacp.actor_key":              9.0,
+		"bonds.0.lacp.partner_key":            1001.0,
+		"bonds.0.lacp.partner_mac":            "00:1b:21:3c:9d:f8",
+		"bonds.0.slaves.0.fast_link_down":     "on",
+		"bonds.0.slaves.0.lacp.aggregator":    1.0,
+		"bonds.0.slaves.0.lacp.state":         "agreed",
+		"bonds.0.slaves.0.lacp.problem":       "",
+		"bonds.0.slaves.0.lacp.actor":         []any{"activity", "timeout", "aggregation", "synchronization", "collecting", "distributing"},
+		"bonds.0.slaves.0.lacp.actor_churn":   "none",
+		"bonds.0.slaves.1.lacp.state":         "half-open",
+		"bonds.0.slaves.1.lacp.problem":       "the other end sends LACP, but does not hear this end's",
+		"bonds.0.slaves.1.lacp.partner":       []any{"activity", "aggregation", "expired"},
+		"bonds.0.slaves.1.lacp.partner_churn": "churned",
+	})
+}
+
+func TestNamesInHistory(t *testing.T) {
+	checkNames(t, status.HistoryFrom(fixture.PathDead(), "", state.MaxHistory), map[string]any{
+		"switches.0.seq":                                  19.0,
+		"switches.0.bond":                                 "bond0",
+		"switches.0.from":                                 "eth0",
+		"switches.0.to":                                   "eth1",
+		"switches.0.reason":                               "path",
+		"switches.0.cause":                                "nothing answers through eth0",
+		"switches.0.time":                                 "2026-03-14T15:09:25.9983Z",
+		"switches.0.before.0.active":                      true,
+		"switches.0.before.0.path_up":                     false,
+		"switches.0.after.1.active":                       true,
+		"switches.0.seconds.carrier_lost_to_event_read":   nil, // there was a carrier all the time
+		"switches.0.seconds.written_to_agreed":            nil,
+		"switches.0.seconds.event_read_to_decided":        0.000014,
+		"switches.2.carrier_lost":                         "2026-03-14T15:04:25.998705Z",
+		"switches.2.event_read":                           "2026-03-14T15:04:25.99879Z",
+		"switches.2.first_packet":                         "2026-03-14T15:04:26.00179Z",
+		"switches.2.seconds.carrier_lost_to_event_read":   0.000085,
+		"switches.2.seconds.event_read_to_decided":        0.00003,
+		"switches.2.seconds.decided_to_written":           0.00118,
+		"switches.2.seconds.event_read_to_written":        0.00121,
+		"switches.2.seconds.written_to_agreed":            0.00069,
+		"switches.2.seconds.written_to_first_packet":      0.00179,
+		"switches.2.seconds.carrier_lost_to_written":      0.001295,
+		"switches.2.seconds.carrier_lost_to_first_packet": 0.003085,
+	})
+}
+
+// A clock that was set back between two moments says nothing about what lies
+// between them.
+func TestSpanOfAClockThatWasSetBack(t *testing.T) {
+	s := fixture.Healthy()
+	sw := *s.History[1]
+	sw.FirstPacket = sw.CarrierLost.Add(-time.Hour)
+	s.History = []*state.Switch{&sw}
+	got := status.HistoryFrom(s, "", 1).Switches[0].Seconds
+	if got.CarrierLostToFirstPacket != nil || got.WrittenToFirstPacket != nil || got.EventReadToWritten == nil {
+		t.Errorf("spans %+v", got)
+	}
+}
+
+// checkNames compares values in a document's JSON with what is wanted there.
+func checkNames(t *testing.T, v any, want map[string]any) {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document map[string]any
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range want {
 		if got := at(t, document, path); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s = %v, want %v", path, got, want)
+		}
+	}
+}
+
+// What a client decodes is what the server has.
+func TestDecodesAsItEncodes(t *testing.T) {
+	for _, shape := range fixture.Shapes() {
+		want := status.From(shape.Snapshot)
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := new(status.Status)
+		if err := json.Unmarshal(text, got); err != nil {
+			t.Fatalf("%s: %v", shape.Name, err)
+		}
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Errorf("%s (-server +client):\n%s", shape.Name, diff)
 		}
 	}
 }
@@ -97,7 +223,7 @@ func TestListsAreNeverNull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, list := range []string{"findings", "nics", "bonds", "slaves", "addresses", "gateways", "drift", "events"} {
+	for _, list := range []string{"findings", "nics", "bonds", "slaves", "addresses", "gateways", "drift", "events", "paths", "switches"} {
 		if strings.Contains(string(text), `"`+list+`":null`) {
 			t.Errorf("%s is null in %s", list, text)
 		}
@@ -119,6 +245,14 @@ func TestHeadline(t *testing.T) {
 		"single":        "bond0 is healthy: traffic on eth0",
 		"many":          "bond0 is degraded: enp4s0f1 has no link, enp5s0f1 is left out, enp6s0f1 is missing, enp7s0f1 is held out",
 		"several":       "bond2 is down: eth4 and eth5 have no link",
+
+		"path-dead":      "bond0 is degraded: eth0 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself",
+		"all-paths-dead": "bond0 is down: 192.168.1.1 answers no slave, fe80::5054:ff:fe12:1 answers no slave",
+		"suppressed":     "bond0 is degraded: eth0 flaps and is held out",
+		"parked":         "bond0 is degraded: eth1 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself; it is kept out of the bond until then",
+		"lacp":           "bond0 is healthy: traffic shared by eth0 and eth1",
+		"half-open":      "bond0 is degraded: eth1 is half open: it has a link, but its LACP partner does not hear it",
+		"no-partner":     "bond0 is degraded: no switch answers LACP: only one slave carries traffic",
 	}
 	for _, shape := range fixture.Shapes() {
 		if got := status.From(shape.Snapshot).Headline(); got != want[shape.Name] {
@@ -138,6 +272,9 @@ func TestHeadline(t *testing.T) {
 
 func TestSlaveRoleAndWord(t *testing.T) {
 	dead, alive := false, true
+	lacp := func(is state.LACPState) func(*status.Slave) {
+		return func(s *status.Slave) { s.LACP = &status.LACPPort{State: is} }
+	}
 	good := status.Slave{Present: true, Enslaved: true, LinkUp: true, State: "backup", MIIStatus: "up"}
 	for _, tt := range []struct {
 		word   string
@@ -151,6 +288,15 @@ func TestSlaveRoleAndWord(t *testing.T) {
 		{"no link", status.Out, func(s *status.Slave) { s.LinkUp, s.State = false, "active" }},
 		{"path is dead", status.Out, func(s *status.Slave) { s.PathUp = &dead }},
 		{"held out", status.Out, func(s *status.Slave) { s.Suppressed = true }},
+		{"parked", status.Out, func(s *status.Slave) { s.Enslaved, s.Parked, s.PathUp = false, true, &dead }},
+		{"joining", status.Out, lacp(state.LACPAgreed)},
+		{"joining", status.Out, lacp(state.LACPNegotiating)},
+		{"ready", status.Backup, lacp(state.LACPStandby)},
+		{"half-open", status.Out, lacp(state.LACPHalfOpen)},
+		{"half-open", status.Out, func(s *status.Slave) { s.State = "active"; lacp(state.LACPHalfOpen)(s) }},
+		{"no partner", status.Out, lacp(state.LACPNoPartner)},
+		{"no link", status.Out, func(s *status.Slave) { s.LinkUp = false; lacp(state.LACPDown)(s) }},
+		{"carries traffic", status.Active, func(s *status.Slave) { s.State = "active"; lacp(state.LACPNoPartner)(s) }},
 		{"left out", status.Out, func(s *status.Slave) { s.Enslaved, s.LeftOut = false, "its chipset is another" }},
 		{"not in the bond", status.Out, func(s *status.Slave) { s.Enslaved = false }},
 		{"missing", status.Missing, func(s *status.Slave) { *s = status.Slave{State: "backup"} }},
@@ -172,8 +318,41 @@ func TestSettled(t *testing.T) {
 	if diff := cmp.Diff(settled(t, before), settled(t, traffic)); diff != "" {
 		t.Errorf("traffic alone is a change:\n%s", diff)
 	}
+
+	held := fixture.Suppressed()
+	probes := fixture.Suppressed()
+	probes.Time = probes.Time.Add(time.Second)
+	eth0 := &probes.Bonds[0].Slaves[0]
+	eth0.Penalty *= 0.9
+	eth0.ReuseAt = eth0.ReuseAt.Add(3) // computed anew from the penalty, with its rounding
+	for i := range probes.Bonds[0].Slaves {
+		path := &probes.Bonds[0].Slaves[i].Paths[0]
+		path.RTT *= 2
+		path.Answered++
+		path.Missed++
+		path.Failed++
+	}
+	if diff := cmp.Diff(settled(t, held), settled(t, probes)); diff != "" {
+		t.Errorf("probes and a penalty that decays are a change:\n%s", diff)
+	}
+	for name, other := range map[string]*state.Snapshot{"a dead path": fixture.PathDead(), "a slave that is held out": held, "a parked slave": fixture.Parked()} {
+		if settled(t, before) == settled(t, other) {
+			t.Errorf("%s is no change", name)
+		}
+	}
+	if settled(t, fixture.LACP()) == settled(t, fixture.HalfOpen()) {
+		t.Error("a half-open port is no change")
+	}
+	first := fixture.Healthy()
+	first.History = first.History[1:]
+	if settled(t, before) == settled(t, first) {
+		t.Error("a switch is no change")
+	}
 	if settled(t, before) == settled(t, fixture.Degraded()) {
 		t.Error("a lost link is no change")
+	}
+	if st := status.From(held); st.Settled() == nil || st.Bonds[0].Slaves[0].ReuseAt == nil || st.Bonds[0].Slaves[0].Paths[0].Answered == 0 {
+		t.Error("Settled changed its receiver's slaves")
 	}
 	if st := status.From(before); st.Settled().Time.Equal(st.Time) || st.Bonds[0].Slaves[0].Counters.RxPackets == 0 {
 		t.Error("Settled changed its receiver")

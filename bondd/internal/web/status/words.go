@@ -149,15 +149,19 @@ const (
 )
 
 // Role is what the slave does for its bond now. A slave without a link is Out
-// even while the kernel still counts it as active.
+// even while the kernel still counts it as active, and so is a half-open one,
+// whose traffic gets lost. Without any LACP partner the driver uses one slave
+// alone, which carries traffic all the same.
 func (s Slave) Role() Role {
 	switch {
 	case !s.Present:
 		return Missing
-	case !s.Enslaved, !s.LinkUp, s.Suppressed, s.PathUp != nil && !*s.PathUp:
+	case !s.Enslaved, !s.LinkUp, s.Suppressed, s.PathUp != nil && !*s.PathUp, s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
 		return Out
 	case s.State == "active":
 		return Active
+	case s.LACP != nil && s.LACP.State != state.LACPStandby:
+		return Out
 	}
 	return Backup
 }
@@ -167,6 +171,8 @@ func (s Slave) Word() string {
 	switch {
 	case !s.Present:
 		return "missing"
+	case s.Parked:
+		return "parked"
 	case s.LeftOut != "":
 		return "left out"
 	case !s.Enslaved:
@@ -177,8 +183,14 @@ func (s Slave) Word() string {
 		return "held out"
 	case s.PathUp != nil && !*s.PathUp:
 		return "path is dead"
+	case s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
+		return "half-open"
 	case s.State == "active":
 		return "carries traffic"
+	case s.LACP != nil && s.LACP.State == state.LACPNoPartner:
+		return "no partner"
+	case s.LACP != nil && s.LACP.State != state.LACPStandby:
+		return "joining"
 	case s.MIIStatus == "going back":
 		return "coming back"
 	}
@@ -262,10 +274,12 @@ func Took(seconds float64) string {
 }
 
 // List joins names as a sentence does: "eth0, eth1 and eth2".
-func List(names []string) string {
+func List(names []string) string { return join(names, "and") }
+
+func join(names []string, word string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}
 	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
+	return strings.Join(names[:last], ", ") + " " + word + " " + names[last]
 }

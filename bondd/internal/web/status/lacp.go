@@ -1,0 +1,29 @@
+package status
+
+import "bondd.internal/bondd/internal/state"
+
+// A LACPPort is a slave as LACP sees it (IEEE 802.1AX, 6.4.7).
+type LACPPort struct {
+	Aggregator   int             `json:"aggregator"` // that it belongs to
+	State        state.LACPState `json:"state"`
+	Problem      string          `json:"problem"`       // one sentence, where State needs a person's attention; else empty
+	Actor        []string        `json:"actor"`         // what this end says: the names of the bits that are set
+	Partner      []string        `json:"partner"`       // what the other end said last
+	ActorChurn   string          `json:"actor_churn"`   // "none", "monitoring" or "churned"
+	PartnerChurn string          `json:"partner_churn"` // the same of the other end
+}
+
+func fromLACP(b *state.Bond, s *state.Slave) *LACPPort {
+	if s.LACP == nil {
+		return nil
+	}
+	p := &LACPPort{
+		Aggregator:   s.LACP.Aggregator,
+		Actor:        s.LACP.Actor.Words(),
+		Partner:      s.LACP.Partner.Words(),
+		ActorChurn:   s.LACP.ActorChurn,
+		PartnerChurn: s.LACP.PartnerChurn,
+	}
+	p.State, p.Problem = b.PortLACP(s)
+	return p
+}
