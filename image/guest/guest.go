@@ -35,6 +35,13 @@ type Config struct {
 	// KernelArgs is appended to the kernel's command line.
 	KernelArgs string
 
+	// Devices are more arguments for QEMU that give the machine devices, for
+	// example network cards.
+	Devices []string
+
+	// Monitor joins QEMU's monitor with the guest, see OpenMonitor.
+	Monitor bool
+
 	// Env names variables whose values pass from the host to the tests. Those
 	// whose names begin with BONDD_ pass always.
 	Env []string
@@ -90,6 +97,13 @@ func Main(m *testing.M, cfg Config) {
 	}
 	os.Exit(code)
 }
+
+// OpenMonitor opens the other end of QEMU's monitor, which speaks QMP: so a
+// test does to its own machine what a person would do to it from outside, for
+// example take a card's cable out. Config.Monitor must have asked for it, and
+// one process has it open at a time. A command takes effect when the host comes
+// to it, while the guest goes on.
+func OpenMonitor() (*os.File, error) { return openPort(monitorPort, os.O_RDWR) }
 
 // Output returns the folder, in the guest, whose files are brought back to the
 // host when the tests have ended: to the folder that the host's environment

@@ -27,7 +27,7 @@ import (
 
 const (
 	defaultMemory = "512M"
-	defaultLimit  = 8 * time.Minute
+	defaultLimit  = 25 * time.Minute
 
 	// workDir is the tests' working directory in the guest; their testdata is
 	// below it.
@@ -203,9 +203,10 @@ type machine struct {
 	cfg                  Config
 }
 
-func (m *machine) consoleFile() string { return filepath.Join(m.dir, "console") }
-func (m *machine) outputFile() string  { return filepath.Join(m.dir, "output") }
-func (m *machine) resultFile() string  { return filepath.Join(m.dir, "result") }
+func (m *machine) consoleFile() string   { return filepath.Join(m.dir, "console") }
+func (m *machine) outputFile() string    { return filepath.Join(m.dir, "output") }
+func (m *machine) resultFile() string    { return filepath.Join(m.dir, "result") }
+func (m *machine) monitorSocket() string { return filepath.Join(m.dir, "monitor") }
 
 // args returns QEMU's arguments. Everything the guest could learn from the
 // host is fixed: clock, random numbers, processor. What it sends goes to plain
@@ -220,7 +221,7 @@ func (m *machine) args() []string {
 	file := func(id, name string) string {
 		return "file,id=" + id + ",path=" + strings.ReplaceAll(name, ",", ",,")
 	}
-	return []string{
+	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "pc,usb=off", "-cpu", "max", "-smp", "1", "-m", memory,
 		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
@@ -232,6 +233,16 @@ func (m *machine) args() []string {
 		"-chardev", file("output", m.outputFile()), "-device", "virtserialport,chardev=output,name=" + outputPort,
 		"-chardev", file("result", m.resultFile()), "-device", "virtserialport,chardev=result,name=" + resultPort,
 	}
+	if m.cfg.Monitor {
+		// The two ends of a socket: QEMU listens and calls itself.
+		socket := func(id, options string) string {
+			return "socket,id=" + id + ",path=" + strings.ReplaceAll(m.monitorSocket(), ",", ",,") + options
+		}
+		args = append(args,
+			"-chardev", socket("qmp", ",server=on,wait=off"), "-mon", "chardev=qmp,mode=control",
+			"-chardev", socket("monitor", ""), "-device", "virtserialport,chardev=monitor,name="+monitorPort)
+	}
+	return append(args, m.cfg.Devices...)
 }
 
 // run boots the machine and copies the tests' output to the standard output

@@ -32,8 +32,9 @@ type job struct {
 
 // Names of the virtio ports between guest and host.
 const (
-	outputPort = "bondd.output" // the tests' stdout and stderr
-	resultPort = "bondd.result" // a tar archive, see sendResult
+	outputPort  = "bondd.output"  // the tests' stdout and stderr
+	resultPort  = "bondd.result"  // a tar archive, see sendResult
+	monitorPort = "bondd.monitor" // QEMU's monitor, see OpenMonitor
 )
 
 // exitEntry is the last entry of the result archive; its content is the exit
@@ -73,11 +74,11 @@ func initAndRun() error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return fmt.Errorf("parse %s: %w", jobFile, err)
 	}
-	output, err := openPort(outputPort)
+	output, err := openPort(outputPort, os.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	result, err := openPort(resultPort)
+	result, err := openPort(resultPort, os.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -130,16 +131,16 @@ func loopbackUp() error {
 	return nil
 }
 
-// openPort opens the virtio port with the given name. The kernel learns of the
+// openPort opens the virtio port with the given name, for what flag says. The kernel learns of the
 // ports from the device in the background, so the first look may be too early.
-func openPort(name string) (*os.File, error) {
+func openPort(name string, flag int) (*os.File, error) {
 	const dir = "/sys/class/virtio-ports"
 	for range 1000 {
 		ports, _ := filepath.Glob(dir + "/*/name")
 		for _, p := range ports {
 			got, err := os.ReadFile(p)
 			if err == nil && strings.TrimSpace(string(got)) == name {
-				return os.OpenFile("/dev/"+filepath.Base(filepath.Dir(p)), os.O_WRONLY, 0)
+				return os.OpenFile("/dev/"+filepath.Base(filepath.Dir(p)), flag, 0)
 			}
 		}
 		time.Sleep(10 * time.Millisecond)

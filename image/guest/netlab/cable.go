@@ -34,16 +34,19 @@ func (c *Cable) Plug() {
 	c.Far.SetLink(c.FarName, true)
 }
 
-// Silence makes the far end, which must be the port of a bridge, drop all
-// frames in both directions while the near end keeps its carrier; or ends
-// that.
+// Silence makes the far end, which must be a port of br0, drop all frames in
+// both directions while the near end keeps its carrier, even if the near end is
+// closed and opened meanwhile; or ends that.
 func (c *Cable) Silence(on bool) {
 	c.Near.t.Helper()
-	state := 3 // forwarding
-	if on {
-		state = 0 // disabled
+	if !on {
+		c.Far.IP("link set " + c.FarName + " master br0")
+		return
 	}
-	c.Far.Bridge(fmt.Sprintf("link set dev %s state %d", c.FarName, state))
+	// Out of the bridge, the port would answer for every address of the peer.
+	c.Far.Sysctl("net/ipv4/conf/"+c.FarName+"/arp_ignore", "8")
+	c.Far.Sysctl("net/ipv6/conf/"+c.FarName+"/disable_ipv6", "1")
+	c.Far.IP("link set " + c.FarName + " nomaster")
 }
 
 // A LAN is a host with several cards on a switch that also is its peer.

@@ -173,13 +173,17 @@ func TestServe(t *testing.T) {
 		}
 		want(t, tap, "from-qemu")
 
-		tap.Send(frame(mac(1), mac(2), "to-qemu"))
-		got := make([]byte, 4+14+len("to-qemu"))
-		if _, err := io.ReadFull(near, got); err != nil {
-			t.Fatal(err)
-		}
-		if n := binary.BigEndian.Uint32(got); n != uint32(len(got)-4) || string(got[18:]) != "to-qemu" {
-			t.Errorf("the wire has %q", got)
+		// A short frame is filled up, as on a wire.
+		for _, payload := range []string{"to-qemu", strings.Repeat("q", 45), strings.Repeat("q", 46), strings.Repeat("q", 1500)} {
+			tap.Send(frame(mac(1), mac(2), payload))
+			filled := payload + strings.Repeat("\x00", max(0, 46-len(payload)))
+			got := make([]byte, 4+14+len(filled))
+			if _, err := io.ReadFull(near, got); err != nil {
+				t.Fatal(err)
+			}
+			if n := binary.BigEndian.Uint32(got); n != uint32(len(got)-4) || string(got[18:]) != filled {
+				t.Errorf("the wire has %q", got)
+			}
 		}
 		near.Close()
 		if err := <-served; err != nil {

@@ -10,6 +10,14 @@ import (
 	"net"
 )
 
+// shortest is the shortest frame on a wire, in bytes without its checksum (IEEE
+// 802.3, 4A.2.3.2.4). A sender fills up what is shorter, as QEMU's stream does
+// not; some cards count what is not filled up as received with an error.
+const shortest = 60
+
+// filling is what short frames are filled up with.
+var filling [shortest]byte
+
 // Serve joins the port with a connection that speaks QEMU's stream protocol:
 // each frame is preceded by its length as a 32-bit big-endian number. It
 // returns nil when ctx ends or the other end closes the connection, and closes
@@ -61,8 +69,9 @@ func (p *Port) writeTo(ctx context.Context, conn net.Conn) error {
 		case <-ctx.Done():
 			return nil
 		case frame := <-p.out:
-			length := binary.BigEndian.AppendUint32(nil, uint32(len(frame)))
-			buffers := net.Buffers{length, frame}
+			fill := filling[:max(0, shortest-len(frame))]
+			length := binary.BigEndian.AppendUint32(nil, uint32(len(frame)+len(fill)))
+			buffers := net.Buffers{length, frame, fill}
 			if _, err := buffers.WriteTo(conn); err != nil {
 				return ended(err)
 			}
