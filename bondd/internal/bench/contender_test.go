@@ -2,17 +2,9 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"math"
-	"net"
-	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -24,9 +16,14 @@ import (
 // A contender is one way to keep a host with two cards reachable.
 type contender struct {
 	name string
+	// program is the name of the program that switches; empty: the kernel does.
+	program string
 	// start has it join the cards of the host of a LAN. What it starts ends
 	// with the test.
 	start func(t *testing.T, lan *netlab.LAN) joined
+	// loaded says that another program keeps the processor busy, scraped that
+	// one asks bondd for its metrics all the time.
+	loaded, scraped bool
 }
 
 // joined is what a contender has made of the cards.
@@ -39,45 +36,65 @@ type joined struct {
 	// none that decides. Left to itself a monitor drifts against the clock, and
 	// a few failovers would be a sample of luck.
 	rewind func()
-	// switches asks the contender when it made its last switch, and how long all
-	// its switches took together, each from the event that told it; nil if the
-	// contender does not say.
-	switches func() (last time.Time, took time.Duration)
+	daemon *daemon // nil if it is not bondd
 }
+
+// The names of the contenders that are held to account.
+const (
+	kernel100   = "kernel, miimon 100 ms"
+	kernel10    = "kernel, miimon 10 ms"
+	teamd       = "teamd, ethtool watcher"
+	bondd       = "bondd"
+	teamdLoaded = teamd + ", CPU loaded"
+	bonddLoaded = bondd + ", CPU loaded"
+	bonddScrape = bondd + ", CPU loaded, scraped"
+)
 
 func contenders() []contender {
 	return []contender{
-		{"kernel, miimon 100 ms", kernelMonitor(100)},
-		{"kernel, miimon 10 ms", kernelMonitor(10)},
-		{"teamd, ethtool watcher", startTeamd},
-		{"bondd", startBondd},
+		{name: kernel100, start: kernelMonitor(100)},
+		{name: kernel10, start: kernelMonitor(10)},
+		{name: teamd, program: "teamd", start: startTeamd(sameAll, ethtool)},
+		{name: bondd, program: "bondd", start: startBondd(1, "")},
+		{name: teamdLoaded, program: "teamd", start: startTeamd(sameAll, ethtool), loaded: true},
+		{name: bonddLoaded, program: "bondd", start: startBondd(1, ""), loaded: true},
+		{name: bonddScrape, program: "bondd", start: startBondd(1, ""), loaded: true, scraped: true},
 	}
 }
 
-// kernelMonitor is a bond that only the bonding driver watches.
-func kernelMonitor(miimon int) func(*testing.T, *netlab.LAN) joined {
-	return func(t *testing.T, lan *netlab.LAN) joined {
-		lan.Host.IP(fmt.Sprintf("link add bond0 type bond mode active-backup miimon %d", miimon))
+// startBond makes a bond that only the bonding driver watches.
+func startBond(monitor string) func(*testing.T, *netlab.LAN) joined {
+	return func(_ *testing.T, lan *netlab.LAN) joined {
+		lan.Host.IP("link add bond0 type bond mode active-backup " + monitor)
 		for _, c := range lan.Cables {
 			lan.Host.IP("link set " + c.NearName + " master bond0")
 		}
 		lan.Host.IP("addr add " + netlab.HostAddress.String() + " dev bond0")
 		lan.Host.IP("link set bond0 up")
-		return joined{
-			device: "bond0",
-			view:   func() (string, bool) { return bondView(lan) },
-			// Writing the interval that it has would not: the timer runs already.
-			rewind: func() {
-				lan.Host.IP("link set bond0 type bond miimon 0")
-				lan.Host.IP(fmt.Sprintf("link set bond0 type bond miimon %d", miimon))
-			},
-		}
+		return joined{device: "bond0", view: func() (string, bool) { return bondView(lan) }}
 	}
 }
 
-// bondView is what the bonding driver says.
+// kernelMonitor is a bond under the driver's link monitor, whose interval is
+// given in milliseconds.
+func kernelMonitor(miimon int) func(*testing.T, *netlab.LAN) joined {
+	set := fmt.Sprintf("miimon %d", miimon)
+	return func(t *testing.T, lan *netlab.LAN) joined {
+		j := startBond(set)(t, lan)
+		j.rewind = func() {
+			// Writing the interval that it has would not: the timer runs already.
+			lan.Host.IP("link set bond0 type bond miimon 0")
+			lan.Host.IP("link set bond0 type bond " + set)
+		}
+		return j
+	}
+}
+
+// bondView is what the bonding driver says of bond0, and whether it holds all
+// links to be up.
 func bondView(lan *netlab.LAN) (active string, healthy bool) {
 	var links []struct {
+		Name     string `json:"ifname"`
 		LinkInfo struct {
 			Data struct {
 				ActiveSlave string `json:"active_slave"`
@@ -90,8 +107,8 @@ func bondView(lan *netlab.LAN) (active string, healthy bool) {
 	lan.Host.IPJSON(&links, "link show")
 	up := 0
 	for _, l := range links {
-		if a := l.LinkInfo.Data.ActiveSlave; a != "" {
-			active = a
+		if l.Name == "bond0" {
+			active = l.LinkInfo.Data.ActiveSlave
 		}
 		if l.LinkInfo.SlaveData.MIIStatus == "UP" {
 			up++
@@ -100,23 +117,39 @@ func bondView(lan *netlab.LAN) (active string, healthy bool) {
 	return active, up == len(lan.Cables)
 }
 
-// startTeamd runs teamd with the runner and the watcher that answer to
-// active-backup and to a link monitor.
-func startTeamd(t *testing.T, lan *netlab.LAN) joined {
-	ports := make(map[string]struct{})
-	for _, c := range lan.Cables {
-		ports[c.NearName] = struct{}{}
+// ethtool is the watcher of teamd's that answers to a link monitor.
+var ethtool = map[string]any{"name": "ethtool"}
+
+// startTeamd runs teamd with the runner that answers to active-backup, which
+// gives the cards their addresses by the given policy, and one or several
+// watchers.
+func startTeamd(addresses string, watchers ...map[string]any) func(*testing.T, *netlab.LAN) joined {
+	return func(t *testing.T, lan *netlab.LAN) joined {
+		t.Helper()
+		ports := make(map[string]struct{})
+		for _, c := range lan.Cables {
+			ports[c.NearName] = struct{}{}
+		}
+		cfg, err := json.Marshal(map[string]any{
+			"device":     "team0",
+			"runner":     map[string]string{"name": "activebackup", "hwaddr_policy": addresses},
+			"link_watch": watchers,
+			"ports":      ports,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return joinTeam(t, lan, string(cfg))
 	}
-	cfg, err := json.Marshal(map[string]any{
-		"device":     "team0",
-		"runner":     map[string]string{"name": "activebackup"},
-		"link_watch": map[string]string{"name": "ethtool"},
-		"ports":      ports,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, lan, "teamd", "--config", string(cfg))
+}
+
+// sameAll is teamd's own choice of the cards' addresses: all have the team's.
+const sameAll = "same_all"
+
+// joinTeam runs teamd with a configuration.
+func joinTeam(t *testing.T, lan *netlab.LAN, cfg string) joined {
+	t.Helper()
+	run(t, lan, "teamd", "--config", cfg)
 	view := func() (string, bool) {
 		out, err := lan.Host.Command("teamdctl", "team0", "state", "dump").Output()
 		if err != nil {
@@ -152,84 +185,9 @@ func startTeamd(t *testing.T, lan *netlab.LAN) joined {
 	return joined{device: "team0", view: view}
 }
 
-// startBondd runs bondd as it comes, with the kernel's miimon of 100 ms
-// beneath it.
-func startBondd(t *testing.T, lan *netlab.LAN) joined {
-	var slaves []string
-	for _, c := range lan.Cables {
-		slaves = append(slaves, strconv.Quote(c.NearName))
-	}
-	file := filepath.Join(t.TempDir(), "bondd.toml")
-	toml := fmt.Sprintf("[[bond]]\nname = \"bond0\"\nslaves = [%s]\naddresses = [%q]\nmiimon = \"100ms\"\n",
-		strings.Join(slaves, ", "), netlab.HostAddress)
-	if err := os.WriteFile(file, []byte(toml), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	run(t, lan, "bondd", "run", "--config", file)
-
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-			err = lan.Host.Do(func() error {
-				conn, err = new(net.Dialer).DialContext(ctx, network, address)
-				return err
-			})
-			return conn, err
-		},
-	}}
-	get := func(path string) []byte {
-		resp, err := client.Get("http://127.0.0.1:80" + path)
-		if err != nil {
-			return nil // it does not listen yet
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return nil
-		}
-		return body
-	}
-	netlab.Eventually(t, 10*time.Second, "bondd that is ready", func() bool { return get("/readyz") != nil })
-	type bond struct {
-		ActiveSlave  string    `json:"active_slave"`
-		Degraded     bool      `json:"degraded"`
-		LastFailover time.Time `json:"last_failover"`
-	}
-	status := func() bond {
-		var s struct {
-			Bonds []bond `json:"bonds"`
-		}
-		if body := get("/api/v1/status"); json.Unmarshal(body, &s) != nil || len(s.Bonds) != 1 {
-			t.Fatalf("bondd's status is %s", body)
-		}
-		return s.Bonds[0]
-	}
-	view := func() (string, bool) {
-		// The driver must have seen the cable return as well, or there is
-		// nothing that bondd could switch to.
-		active, healthy := bondView(lan)
-		b := status()
-		return b.ActiveSlave, healthy && !b.Degraded && b.ActiveSlave == active
-	}
-	switches := func() (time.Time, time.Duration) {
-		const series = `bondd_failover_duration_seconds_sum{bond="bond0"} `
-		for line := range bytes.Lines(get("/metrics")) {
-			if value, ok := bytes.CutPrefix(line, []byte(series)); ok {
-				seconds, err := strconv.ParseFloat(string(bytes.TrimSpace(value)), 64)
-				if err != nil {
-					t.Fatalf("read %s: %v", series, err)
-				}
-				return status().LastFailover, time.Duration(math.Round(seconds * float64(time.Second)))
-			}
-		}
-		t.Fatalf("bondd has no metric %s", series)
-		return time.Time{}, 0
-	}
-	return joined{device: "bond0", view: view, switches: switches}
-}
-
-// run starts a program in the host of a LAN and ends it with the test.
-func run(t *testing.T, lan *netlab.LAN, name string, args ...string) {
+// run starts a program in the host of a LAN, ends it with the test, and returns
+// its process id.
+func run(t *testing.T, lan *netlab.LAN, name string, args ...string) int {
 	t.Helper()
 	var said bytes.Buffer
 	cmd := lan.Host.Command(name, args...)
@@ -246,4 +204,13 @@ func run(t *testing.T, lan *netlab.LAN, name string, args ...string) {
 			t.Logf("%s ended: %v; it said:\n%s", name, err, said.String())
 		}
 	})
+	return cmd.Process.Pid // ip(8) becomes the program that it was told to run
+}
+
+// ip runs ip(8) in the namespace in which the guest has begun.
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v\n%s", args, err, out)
+	}
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -9,9 +10,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	switch os.Getenv(roleVar) {
+	case rolePuller:
+		os.Exit(pullerMain())
+	case roleLoop:
+		loopMain()
+	case roleScraper:
+		os.Exit(scraperMain())
+	}
 	guest.Main(m, guest.Config{
 		Programs: append(netlab.Programs(), "teamd", "teamdctl"),
 		Packages: map[string]string{"/bin/bondd": "bondd.internal/bondd"},
-		Limit:    15 * time.Minute,
+		Devices:  cardDevices(),
+		Monitor:  true,
+		Limit:    30 * time.Minute,
 	})
 }
