@@ -133,11 +133,11 @@ func (d *daemon) answering() {
 }
 
 // eventually waits for something that takes at most some seconds, or three tries
-// of a DHCP client. It looks every 10 ms: what it asks costs the guest's one
+// of a DHCP client. It looks every 25 ms: what it asks costs the guest's one
 // processor more than one.
 func (d *daemon) eventually(what string, ok func() bool) {
 	d.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(25 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			_, body := d.get("/api/v1/status")
 			d.t.Fatalf("no %s within %v; status: %s", what, patience, body)
@@ -232,6 +232,11 @@ type slaveStatus struct {
 	State    string `json:"state"`
 	MII      string `json:"mii_status"`
 	LeftOut  string `json:"left_out"`
+
+	PathUp     *bool    `json:"path_up"`
+	Parked     bool     `json:"parked"`
+	Suppressed bool     `json:"suppressed"`
+	ReuseIn    *float64 `json:"reuse_in_seconds"`
 }
 
 // slave returns the slave of that name, or nil.

@@ -17,6 +17,7 @@ import (
 	"bondd.internal/bondd/internal/engine"
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/metrics"
+	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -97,6 +98,7 @@ func serveEngine(ctx context.Context, log *slog.Logger) error {
 		Kernel: client, Reflex: reflex, Switcher: switcher,
 		Writes:    func() uint64 { return client.Writes() + reflex.Writes() + switcher.Writes() },
 		PollEvery: pollEvery,
+		Paths:     func(cfg pathcheck.Config) (engine.PathChecker, error) { return pathcheck.New(cfg) },
 		Inventory: func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
 		Log:       log,
 	}
@@ -113,7 +115,7 @@ func serveEngine(ctx context.Context, log *slog.Logger) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.Run(ctx) })
 	g.Go(func() error {
-		return web.Serve(ctx, cfg.HTTP.Listen, "", web.Handler(e, metrics.Handler(e.Snapshot, log), log), log)
+		return web.Serve(ctx, cfg.HTTP.Listen, "", web.Handler(e, metrics.Handler(e.Snapshot, log), nil, log), log)
 	})
 	return g.Wait()
 }
