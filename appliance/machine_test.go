@@ -25,8 +25,9 @@ const patience = 2 * time.Minute
 // A status is what the tests read of /api/v1/status: the names are the API's
 // promise, so they are written down here once more.
 type status struct {
-	OK         bool   `json:"ok"`
-	FirstError string `json:"first_error"`
+	OK         bool      `json:"ok"`
+	FirstError string    `json:"first_error"`
+	Time       time.Time `json:"time"`
 	Hardware   struct {
 		Verdict  string    `json:"verdict"`
 		Findings []finding `json:"findings"`
@@ -77,6 +78,7 @@ type slave struct {
 	Enslaved     bool   `json:"enslaved"`
 	LeftOut      string `json:"left_out"`
 	LinkUp       bool   `json:"link_up"`
+	PathUp       *bool  `json:"path_up"`
 	State        string `json:"state"`
 	MIIStatus    string `json:"mii_status"`
 	Driver       string `json:"driver"`
@@ -128,6 +130,7 @@ type machine struct {
 	t *testing.T
 	*vm.VM
 	client *http.Client // reaches the machine at http://guest/
+	cfg    vm.Config
 }
 
 // boot starts the image with this configuration on its /perm, or without any if
@@ -145,21 +148,43 @@ func boot(t *testing.T, configuration string, cfg vm.Config) *machine {
 			t.Fatal(err)
 		}
 	}
-	// The machine outlives the test's context, for a look at it after a failure.
-	v, err := vm.Start(context.WithoutCancel(t.Context()), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &machine{t: t, VM: v, client: v.HTTPClient(10 * time.Second)}
+	m := &machine{t: t, cfg: cfg}
+	m.start()
 	t.Cleanup(func() {
 		if t.Failed() {
 			m.explain()
 		}
-		if err := v.Close(); err != nil {
+		if err := m.Close(); err != nil {
 			t.Errorf("close the machine: %v", err)
 		}
 	})
 	return m
+}
+
+// start switches the machine on.
+func (m *machine) start() {
+	m.t.Helper()
+	// It outlives the test's context, for a look at it after a failure.
+	v, err := vm.Start(context.WithoutCancel(m.t.Context()), m.cfg)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.VM, m.client = v, v.HTTPClient(10*time.Second)
+}
+
+// restart waits until the machine is off, and switches it on again. Its disk is
+// as it was left only if its configuration says Persistent.
+func (m *machine) restart() {
+	m.t.Helper()
+	select {
+	case <-m.Done():
+	case <-time.After(patience):
+		m.t.Fatal("the machine does not go off")
+	}
+	if err := m.Wait(); err != nil {
+		m.t.Fatalf("the machine went off: %v", err)
+	}
+	m.start()
 }
 
 // with returns a machine with cards of these models, named eth0, eth1, ….

@@ -199,20 +199,27 @@ func buildBondd(t *testing.T) command {
 	return command(name)
 }
 
-// status runs `bondd status` and checks its exit code and what it prints.
-func (c command) status(t *testing.T, url string, code int, texts ...string) {
+// run runs a client's command and returns its exit code and what it prints.
+func (c command) run(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), string(c), "status", "--url", url)
-	out, err := cmd.CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), string(c), args...)
+	printed, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	if got := cmd.ProcessState.ExitCode(); got != code {
+	return string(printed), cmd.ProcessState.ExitCode()
+}
+
+// status runs `bondd status` and checks its exit code and what it prints.
+func (c command) status(t *testing.T, url string, code int, texts ...string) {
+	t.Helper()
+	out, got := c.run(t, "status", "--url", url)
+	if got != code {
 		t.Errorf("bondd status exits with %d, want %d", got, code)
 	}
 	for _, text := range texts {
-		if !strings.Contains(string(out), text) {
+		if !strings.Contains(out, text) {
 			t.Errorf("bondd status does not print %q:\n%s", text, out)
 		}
 	}
