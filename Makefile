@@ -46,7 +46,7 @@ build/appliance: $(SOURCES)
 
 .PHONY: test
 test: deps lint ## every test: unit, kernel in a VM, whole image, browser, Prometheus
-	$(GO) test -timeout 20m $(TESTFLAGS) ./...
+	$(GO) test -timeout 30m $(TESTFLAGS) ./...
 
 .PHONY: short
 short: ## the tests that need no VM
