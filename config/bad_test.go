@@ -507,6 +507,7 @@ fail_over_mac = "active"
 mode = "balance-rr"
 fail_over_mac = "follow"
 min_links = 1
+ad_select = "count"
 [[bond]]
 name = "bond1"
 slaves = ["eth1"]
@@ -516,7 +517,8 @@ fail_over_mac = 1
 `, []string{
 		`3:17: fail_over_mac does nothing in mode balance-rr, the kernel heeds it in active-backup only: take the line out, or change the mode`,
 		`4:13: min_links does nothing in mode balance-rr, the kernel heeds it in 802.3ad only: take the line out, or change the mode`,
-		`10:17: fail_over_mac does nothing in mode 802.3ad, the kernel heeds it in active-backup only: take the line out, or change the mode`,
+		`5:13: ad_select does nothing in mode balance-rr, the kernel heeds it in 802.3ad only: take the line out, or change the mode`,
+		`11:17: fail_over_mac does nothing in mode 802.3ad, the kernel heeds it in active-backup only: take the line out, or change the mode`,
 	}},
 	{`[[bond]]
 mode = "active-backup"

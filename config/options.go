@@ -293,11 +293,12 @@ var Table = []Option{
 		OnlyDown: true,
 	},
 	{
-		Name:     "ad_select",
-		Kind:     KindEnum,
-		Values:   []Value{{"stable", 0}, {"bandwidth", 1}, {"count", 2}},
-		Default:  "stable",
-		OnlyDown: true,
+		Name:      "ad_select",
+		Kind:      KindEnum,
+		Values:    []Value{{"stable", 0}, {"bandwidth", 1}, {"count", 2}},
+		Default:   "stable",
+		Effective: modesLACP,
+		OnlyDown:  true,
 	},
 	{
 		Name:    "ad_actor_sys_prio",

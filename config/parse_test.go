@@ -93,7 +93,7 @@ fail_over_mac = 2
 all_slaves_active = "on"
 xmit_hash_policy = 5
 lp_interval = "1.5m"
-ad_select = "2"
+ad_select = "0"
 path_policy = "any"
 mac    = "0200.5e10.0001"
 mtu    = 9_000
@@ -167,7 +167,7 @@ func TestParseEverything(t *testing.T) {
 				"miimon": "50", "updelay": "100", "downdelay": "60000",
 				"primary": "pci:0000:03:00.0", "primary_reselect": "always", "num_grat_arp": "16",
 				"peer_notif_delay": "250", "resend_igmp": "0", "fail_over_mac": "follow", "all_slaves_active": "1",
-				"xmit_hash_policy": "vlan+srcmac", "lp_interval": "90", "ad_select": "count",
+				"xmit_hash_policy": "vlan+srcmac", "lp_interval": "90", "ad_select": "stable",
 			}),
 			MAC:        "02:00:5e:10:00:01",
 			MTU:        9000,
@@ -326,8 +326,8 @@ func TestAccepted(t *testing.T) {
 		"longest interval":           `miimon = "2147483647ms"`,
 		"primary of auto":            `primary = "mac:52:54:00:00:00:01"`,
 		"num_grat_arp in any mode":   "mode = 3\nnum_grat_arp = 255",
-		"what the kernel may ignore": "mode = 1\nxmit_hash_policy = \"layer3+4\"\nad_select = \"count\"\nlp_interval = \"1s\"\nresend_igmp = 3",
-		"ignored, and the default":   "mode = 0\nfail_over_mac = \"none\"\nmin_links = 0\narp_validate = \"none\"\narp_missed_max = 2\narp_ip_target = []",
+		"what the kernel may ignore": "mode = 1\nxmit_hash_policy = \"layer3+4\"\nlp_interval = \"1s\"\nresend_igmp = 3",
+		"ignored, and the default":   "mode = 0\nfail_over_mac = \"none\"\nmin_links = 0\narp_validate = \"none\"\narp_missed_max = 2\narp_ip_target = []\nad_select = \"stable\"",
 		"delays that fit":            "miimon = \"30ms\"\nupdelay = \"90ms\"\ndowndelay = \"0s\"\npeer_notif_delay = \"300s\"",
 		"only IPv6 asked":            "mode = 0\narp_interval = \"1s\"\nns_ip6_target = [\"fe80::1\"]",
 		"miimon off, ARP on":         "miimon = \"0s\"\narp_interval = \"1s\"\narp_ip_target = [\"10.0.0.1\"]",

@@ -58,8 +58,9 @@ type bond struct {
 	lease *reconcile.Lease
 	dhcp  string // what the DHCP client is doing, in words
 
-	drift   []string // writes that are missing and were refused
-	retryAt time.Time
+	drift   []string   // writes that are missing and were refused
+	tried   []state.Op // the last plan that was carried out, as far as it could
+	retryAt time.Time  // when it is tried again; zero: nothing of it was refused
 	retries int
 	refused map[string]string // why the kernel did not take a NIC, by its name
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -305,30 +306,52 @@ func TestRefusedSwitch(t *testing.T) {
 	})
 }
 
-// What is refused is tried again, later and later, and told of once it lasts.
+// What is refused, or taken and not kept, is tried again, later and later, and
+// told of once it lasts.
 func TestRetriesBackOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		f := newFake()
-		f.refuse = errors.New("not today")
-		f.net.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "9"
-		e := run(t, f, testConfig())
-		time.Sleep(10 * time.Minute)
-		// 1, 2, 4, 8, 16, then every 30 seconds, each up to a tick late.
-		if n, _ := f.counts(); n < 20 || n > 26 {
-			t.Errorf("%d tries in ten minutes, want about 24", n)
-		}
-		if drift := e.Snapshot().Config.Drift; len(drift) != 1 {
-			t.Errorf("drift is %q", drift)
-		}
-		f.mu.Lock()
-		f.refuse = nil
-		f.mu.Unlock()
-		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "1" })
-		time.Sleep(2 * time.Second)
-		if s := e.Snapshot(); len(s.Config.Drift) != 0 || !s.Config.Applied {
-			t.Errorf("drift is still %q", s.Config.Drift)
-		}
-	})
+	for _, tt := range []struct {
+		name  string
+		err   error
+		drift string
+	}{
+		{"refused", errors.New("not today"), "not today"},
+		{"not kept", nil, "did not keep it"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				f := newFake()
+				f.refuse = tt.err
+				f.net.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "9"
+				e := run(t, f, testConfig())
+				time.Sleep(10 * time.Minute)
+				// 1, 2, 4, 8, 16, then every 30 seconds, each up to a tick late.
+				if n, _ := f.counts(); n < 20 || n > 26 {
+					t.Errorf("%d tries in ten minutes, want about 24", n)
+				}
+				if drift := e.Snapshot().Config.Drift; len(drift) != 1 || !strings.Contains(drift[0], tt.drift) {
+					t.Errorf("drift is %q", drift)
+				}
+				// Another write does not wait for the one that fails.
+				f.mu.Lock()
+				f.refuse, f.ops = nil, nil
+				f.mu.Unlock()
+				f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["resend_igmp"] = "9" })
+				f.event(bond0)
+				time.Sleep(50 * time.Millisecond)
+				if want := (state.SetOption{Bond: "bond0", Option: "resend_igmp", Value: "1"}); !slices.Contains(f.ops, state.Op(want)) {
+					t.Errorf("written: %v; want %v at once", f.ops, want)
+				}
+				f.change(func(n *state.Network) {
+					o := n.LinkByIndex(bond0).Bond.Options
+					o["num_grat_arp"], o["resend_igmp"] = "1", "1"
+				})
+				time.Sleep(2 * time.Second)
+				if s := e.Snapshot(); len(s.Config.Drift) != 0 || !s.Config.Applied {
+					t.Errorf("drift is still %q", s.Config.Drift)
+				}
+			})
+		})
+	}
 }
 
 // After a forced switch nothing is written until the driver has seen the loss:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -149,7 +150,8 @@ func (e *Engine) settled(b *bond, now time.Time) bool {
 	return true
 }
 
-// Refused writes are tried again after retryFirst, later and later up to retryMost.
+// Writes that were refused, or taken and not kept, are tried again after
+// retryFirst, later and later up to retryMost.
 const (
 	retryFirst = time.Second
 	retryMost  = 30 * time.Second
@@ -166,14 +168,20 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 			e.refuse(b, []error{err}, now)
 		}
 		if len(ops) == 0 && err == nil {
-			b.drift, b.retries, b.retryAt = nil, 0, time.Time{}
+			b.drift, b.retries, b.retryAt, b.tried = nil, 0, time.Time{}, nil
 			continue
 		}
-		if err != nil || now.Before(b.retryAt) || !e.settled(b, now) {
+		again := b.hasTried(ops)
+		if err != nil || again && now.Before(b.retryAt) || !e.settled(b, now) {
 			applied = applied && err == nil && b.retries == 0
 			continue
 		}
 		applied = false
+		if again && b.retryAt.IsZero() {
+			e.refuse(b, notKept(ops), now)
+			continue
+		}
+		b.tried, b.retryAt = ops, time.Time{}
 		failures := reconcile.Execute(ctx, b.cfg.Name, ops, e.net.Network, e.write)
 		if ctx.Err() != nil {
 			return false
@@ -192,6 +200,23 @@ func (e *Engine) reconcile(ctx context.Context) (wrote bool) {
 	}
 	e.applied = e.applied || applied
 	return wrote
+}
+
+// hasTried reports whether all of these writes were done the last time already.
+// Anything new is tried at once, whatever was refused beside it.
+func (b *bond) hasTried(ops []state.Op) bool {
+	return !slices.ContainsFunc(ops, func(op state.Op) bool {
+		return !slices.ContainsFunc(b.tried, func(t state.Op) bool { return t.String() == op.String() })
+	})
+}
+
+// notKept says of writes that the kernel took that they have to be done again.
+func notKept(ops []state.Op) []error {
+	errs := make([]error, len(ops))
+	for i, op := range ops {
+		errs[i] = fmt.Errorf("%s: the kernel took it and did not keep it", op)
+	}
+	return errs
 }
 
 // target is what a bond should be, as far as the hardware allows.
