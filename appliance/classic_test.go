@@ -48,11 +48,11 @@ func TestClassic(t *testing.T) {
 			})
 			t.Run("mode1-primary", func(t *testing.T) {
 				t.Parallel()
-				testBackup(t, model.name, model.driver, `primary = "eth0"`, "eth0")
+				testBackup(t, model.name, model.driver, `primary = "eth0"`, true)
 			})
 			t.Run("mode1", func(t *testing.T) {
 				t.Parallel()
-				testBackup(t, model.name, model.driver, `primary_reselect = "failure"`, "eth1")
+				testBackup(t, model.name, model.driver, `primary_reselect = "failure"`, false)
 			})
 		})
 	}
@@ -206,12 +206,16 @@ func (m *machine) alternates(h *host) bool {
 }
 
 // testBackup is mode 1: one card sends, the other stands by. When the cable of
-// the first is back, traffic is where primary_reselect wants it: on the card
-// want.
-func testBackup(t *testing.T, model, driver, more, want string) {
+// the first is back, traffic returns to it only if it is the primary, eth0.
+// Without a primary the first is the card that had a link first.
+func testBackup(t *testing.T, model, driver, more string, primary bool) {
 	m := bootClassic(t, with(model, model), driver, "active-backup", more)
 	h := m.newHost()
-	m.await("traffic on eth0", func(st *status) bool { return st.whole() && st.bond("bond0").ActiveSlave == "eth0" })
+	first := m.await("traffic on a card", func(st *status) bool {
+		return st.whole() && (!primary || st.bond("bond0").ActiveSlave == "eth0")
+	}).bond("bond0").ActiveSlave
+	other := map[string]string{"eth0": "eth1", "eth1": "eth0"}
+	second := other[first]
 
 	// sendsOnly checks that all traffic is on one card, by what the switch and
 	// the kernel count.
@@ -240,25 +244,29 @@ func testBackup(t *testing.T, model, driver, more, want string) {
 			t.Errorf("%s is %s and %s is %s", active, b.slave(active).State, standby, b.slave(standby).State)
 		}
 	}
-	sendsOnly("eth0", "eth1")
+	sendsOnly(first, second)
 
-	m.unplug("eth0")
-	st := m.await("traffic on eth1", func(st *status) bool {
+	m.unplug(first)
+	st := m.await("traffic on "+second, func(st *status) bool {
 		b := st.bond("bond0")
-		return b.Up && b.Degraded && b.ActiveSlave == "eth1" && !b.slave("eth0").LinkUp
+		return b.Up && b.Degraded && b.ActiveSlave == second && !b.slave(first).LinkUp
 	})
-	if problem := st.bond("bond0").Problem; problem != "eth0 has no link" {
-		t.Errorf("with the cable of eth0 pulled the problem is %q", problem)
+	if problem := st.bond("bond0").Problem; problem != first+" has no link" {
+		t.Errorf("with the cable of %s pulled the problem is %q", first, problem)
 	}
 	m.reachable("with the active cable pulled")
-	if port, _ := m.Switch().Lookup(h.ask()); port != "eth1" {
+	if port, _ := m.Switch().Lookup(h.ask()); port != second {
 		t.Errorf("with the active cable pulled the switch sees the bond on %q", port)
 	}
 
-	m.plug("eth0")
+	m.plug(first)
+	want := second
+	if primary {
+		want = first
+	}
 	m.await("bond0 whole, with traffic on "+want, func(st *status) bool { return st.whole() && st.bond("bond0").ActiveSlave == want })
 	m.reachable("with the cable back")
-	standby := map[string]string{"eth0": "eth1", "eth1": "eth0"}[want]
+	standby := other[want]
 	sendsOnly(want, standby)
 
 	// The standby's cable is of no concern to the traffic.
