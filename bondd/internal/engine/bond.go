@@ -122,10 +122,17 @@ type link struct {
 	// kernel.Poller.
 	asked   bool
 	trusted bool
+
+	returned time.Time // when it was last found to have link again
 }
 
 // set takes a change of carrier. What ethtool said before is void.
-func (l *link) set(up bool, at time.Time) { l.up, l.upAt, l.asked = up, at, up && l.trusted }
+func (l *link) set(up bool, at time.Time) {
+	l.up, l.upAt, l.asked = up, at, up && l.trusted
+	if up {
+		l.returned = at
+	}
+}
 
 // linkUp combines the watches: each alone may find that a link is gone.
 func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }
@@ -532,6 +539,9 @@ func (e *Engine) onPoll(p *poll) (read bool) {
 			read = true
 		}
 		if l.linkUp() != before {
+			if up {
+				l.returned = p.began
+			}
 			e.decide(b, p.began.Add(p.took))
 			e.publish(time.Now())
 			e.prepare()

@@ -255,6 +255,44 @@ func TestRecord(t *testing.T) {
 	})
 }
 
+// A driver may log a lost link only after bondd has found it. Its stamp is not
+// taken for that of the next loss.
+func TestStampOfAnEarlierLoss(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := New(testConfig(), Source{}, deps(f))
+		var logged time.Time // when the driver logged last that eth0 lost its link
+		e.deps.LinkDown = func(name string, since time.Time, _ string) (time.Time, bool) {
+			return logged, name == "eth0" && !logged.IsZero() && !logged.Before(since)
+		}
+		runEngine(t, e)
+		carrier := func(index int, up bool) {
+			f.change(func(n *state.Network) { n.LinkByIndex(index).Carrier = up })
+			f.event(index)
+			time.Sleep(time.Second)
+		}
+		f.lose(eth0)
+		time.Sleep(time.Second)
+		logged = time.Now()
+		time.Sleep(time.Second)
+		carrier(eth0, true)
+		f.lose(eth1)
+		time.Sleep(time.Second)
+		carrier(eth1, true)
+		f.lose(eth0)
+		time.Sleep(2 * time.Second)
+		h := e.Snapshot().History
+		if len(h) != 3 || h[0].From != "eth0" || h[0].EventRead.Sub(logged) > carrierLostBefore {
+			t.Fatalf("history is %+v", h)
+		}
+		for _, s := range h {
+			if !s.CarrierLost.IsZero() {
+				t.Errorf("the stamp %v is taken for that of %+v", s.CarrierLost, s)
+			}
+		}
+	})
+}
+
 // The kernel's own switches are recorded too, and one that the driver had no
 // reason for was made by hand: it stands.
 func TestByHand(t *testing.T) {

@@ -22,12 +22,16 @@ func (e *Engine) record(b *bond, s state.Switch) {
 	if s.To == "" && s.Reason != state.ReasonLink {
 		return
 	}
-	q := stampRequest{seq: s.Seq, since: s.EventRead, mark: fmt.Sprintf("%s: %s -> %s (%s)", s.Bond, s.From, s.To, s.Reason)}
+	q := stampRequest{seq: s.Seq, since: s.EventRead.Add(-carrierLostBefore), mark: fmt.Sprintf("%s: %s -> %s (%s)", s.Bond, s.From, s.To, s.Reason)}
 	if l := e.net.Link(s.To); l != nil {
 		q.index = l.Index
 	}
 	if s.Reason == state.ReasonLink || s.Reason == state.ReasonKernel {
 		q.lost = s.From
+		// What was logged before the link had returned is an earlier loss.
+		if l := e.net.Link(s.From); l != nil && e.links[l.Index] != nil && e.links[l.Index].returned.After(q.since) {
+			q.since = e.links[l.Index].returned
+		}
 	}
 	select { // the newest one counts
 	case <-e.stampQ:
@@ -102,7 +106,7 @@ type stampRequest struct {
 	seq   uint64
 	index int    // of the new slave; 0: none
 	lost  string // name of the slave that lost its link; empty: none did
-	since time.Time
+	since time.Time // what was logged earlier is of another loss
 	mark  string
 }
 
@@ -136,7 +140,9 @@ func (e *Engine) stamps(ctx context.Context) error {
 			s.firstPacket, _ = e.deps.FirstPacket(ctx, q.index, firstPacketWait)
 		}
 		if q.lost != "" && e.deps.LinkDown != nil {
-			s.carrierLost, _ = e.deps.LinkDown(q.lost, q.since.Add(-carrierLostBefore), q.mark)
+			if at, ok := e.deps.LinkDown(q.lost, q.since, q.mark); ok {
+				s.carrierLost = at
+			}
 		}
 		if s.firstPacket.IsZero() && s.carrierLost.IsZero() {
 			continue

@@ -82,8 +82,10 @@ func (l *Log) LinkDown(name string, since time.Time, what string) (at time.Time,
 		if !names(l.lost[i].text, name) {
 			continue
 		}
-		at = before.Add(took/2 + l.lost[i].stamp - stamp)
-		return at, !at.Before(since)
+		if at = before.Add(took/2 + l.lost[i].stamp - stamp); !at.Before(since) {
+			return at, true
+		}
+		break // the others are older still
 	}
 	return time.Time{}, false
 }
