@@ -23,6 +23,6 @@ func TestMain(m *testing.M) {
 		Packages: map[string]string{"/bin/bondd": "bondd.internal/bondd"},
 		Devices:  cardDevices(),
 		Monitor:  true,
-		Limit:    30 * time.Minute,
+		Limit:    time.Hour,
 	})
 }
