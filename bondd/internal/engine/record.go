@@ -104,8 +104,8 @@ func viewOf(s *state.Slave) state.SlaveView {
 // A stampRequest asks for what only the kernel knows of a switch.
 type stampRequest struct {
 	seq   uint64
-	index int    // of the new slave; 0: none
-	lost  string // name of the slave that lost its link; empty: none did
+	index int       // of the new slave; 0: none
+	lost  string    // name of the slave that lost its link; empty: none did
 	since time.Time // what was logged earlier is of another loss
 	mark  string
 }
