@@ -31,6 +31,7 @@ type fake struct {
 	reads    int
 	ops      []state.Op       // what Do was asked for
 	refuse   error            // what Do answers
+	unread   error            // what Network answers; nil: the state
 	requests []kernel.Request // what the switchers were asked for
 	switches func() error     // what they answer; nil: done
 	events   chan kernel.LinkEvent
@@ -75,6 +76,9 @@ func (f *fake) Network(context.Context) (*state.Network, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
+	if f.unread != nil {
+		return nil, f.unread
+	}
 	n := &state.Network{Links: slices.Clone(f.net.Links), Addresses: slices.Clone(f.net.Addresses), Routes: slices.Clone(f.net.Routes)}
 	for i := range n.Links {
 		if s := n.Links[i].Slave; s != nil {
@@ -302,6 +306,33 @@ func TestRefusedSwitch(t *testing.T) {
 		time.Sleep(time.Minute)
 		if _, after := f.counts(); after != before {
 			t.Errorf("%d more requests although the kernel is where it should be", after-before)
+		}
+	})
+}
+
+// Links whose state cannot be read any more are not called healthy for long.
+func TestUnreadable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		fail := func(err error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.unread = err
+		}
+		fail(errors.New("not today"))
+		time.Sleep(10 * time.Second)
+		if got := e.Snapshot().FirstError(); got != "" {
+			t.Errorf("after ten seconds: %q", got)
+		}
+		time.Sleep(25 * time.Second)
+		if got := e.Snapshot().FirstError(); !strings.Contains(got, "could not be read for 3") {
+			t.Errorf("after 35 seconds: %q", got)
+		}
+		fail(nil)
+		time.Sleep(2 * time.Second)
+		if got := e.Snapshot().FirstError(); got != "" {
+			t.Errorf("read again: %q", got)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ type Snapshot struct {
 	Version string
 	Started time.Time
 	Time    time.Time // when it was made
-	Sampled time.Time // when its counters were read
+	Sampled time.Time // when the kernel's state and counters were read
 
 	Hardware hwprobe.Report
 	Bonds    []Bond
@@ -24,6 +25,10 @@ type Snapshot struct {
 	History  []*Switch // the flight recorder, newest first, at most MaxHistory; no Switch in it is ever changed
 	Totals   Totals
 }
+
+// maxAge is how old the last reading of the kernel may be for the snapshot to be
+// believed: it is read every second, and each of its calls ends within a few.
+const maxAge = 30 * time.Second
 
 // MaxEvents bounds Snapshot.Events.
 const MaxEvents = 100
@@ -46,6 +51,9 @@ func (s *Snapshot) FirstError() string {
 	}
 	if len(s.Bonds) == 0 {
 		return "there is no bond"
+	}
+	if age := s.Time.Sub(s.Sampled); age > maxAge {
+		return fmt.Sprintf("the kernel's network state could not be read for %v", age.Truncate(time.Second))
 	}
 	for i := range s.Bonds {
 		if b := &s.Bonds[i]; !b.Up {
