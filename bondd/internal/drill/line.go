@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"bondd.internal/bondd/internal/neighbour"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -26,8 +27,8 @@ const (
 type wire struct {
 	conn  *packet.Conn
 	own   netip.Addr
-	other peer
-	buf   [128]byte // of answer
+	other neighbour.Host
+	buf   [neighbour.FrameLen]byte // of answer
 }
 
 // openLine finds a host on a bond's network. The error says what is in the way.
@@ -40,43 +41,22 @@ func openLine(ctx context.Context, bond string, target netip.Addr) (line, error)
 	if err != nil {
 		return nil, err
 	}
-	proto, filter := unix.ETH_P_ARP, arpFilter
-	if target.Is6() {
-		proto, filter = unix.ETH_P_IPV6, advertFilter
-	}
-	program, err := bpf.Assemble(filter)
+	proto := neighbour.ProtocolOf(target)
+	program, err := bpf.Assemble(proto.Filter())
 	if err != nil {
 		return nil, fmt.Errorf("assemble packet filter: %w", err)
 	}
-	conn, err := packet.Listen(ifi, packet.Raw, proto, &packet.Config{Filter: program})
+	conn, err := packet.Listen(ifi, packet.Raw, int(proto), &packet.Config{Filter: program})
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket on %s: %w", bond, err)
 	}
-	w := &wire{conn: conn, own: own, other: peer{everybody, target}}
+	w := &wire{conn: conn, own: own, other: neighbour.Host{IP: target}}
 	if err := w.find(ctx); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return w, nil
 }
-
-// What may be an answer; the rest of the bond's traffic stays in the kernel.
-var (
-	arpFilter = []bpf.Instruction{
-		bpf.LoadAbsolute{Off: etherLen + 6, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: arpReply, SkipTrue: 1},
-		bpf.RetConstant{Val: 128},
-		bpf.RetConstant{Val: 0},
-	}
-	advertFilter = []bpf.Instruction{
-		bpf.LoadAbsolute{Off: etherLen + 6, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 3},
-		bpf.LoadAbsolute{Off: etherLen + ipv6Len, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: neighAdvert, SkipTrue: 1},
-		bpf.RetConstant{Val: 128},
-		bpf.RetConstant{Val: 0},
-	}
-)
 
 // ownAddress is the interface's address on the network of a target.
 func ownAddress(ifi *net.Interface, target netip.Addr) (netip.Addr, error) {
@@ -96,24 +76,24 @@ func ownAddress(ifi *net.Interface, target netip.Addr) (netip.Addr, error) {
 func (w *wire) find(ctx context.Context) error {
 	for range findTries {
 		if err := w.ask(); err != nil {
-			return fmt.Errorf("ask %s: %w", w.other.ip, err)
+			return fmt.Errorf("ask %s: %w", w.other.IP, err)
 		}
 		// Whatever ctx does, the wait is a short one.
 		if err := w.conn.SetReadDeadline(time.Now().Add(findWait)); err != nil {
-			return fmt.Errorf("ask %s: %w", w.other.ip, err)
+			return fmt.Errorf("ask %s: %w", w.other.IP, err)
 		}
 		mac, err := w.hear()
 		switch {
 		case err == nil:
-			w.other.mac = mac
+			w.other.MAC = mac
 			return w.conn.SetReadDeadline(time.Time{})
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("hear %s: %w", w.other.ip, err)
+			return fmt.Errorf("hear %s: %w", w.other.IP, err)
 		case ctx.Err() != nil:
-			return fmt.Errorf("ask %s: %w", w.other.ip, ctx.Err())
+			return fmt.Errorf("ask %s: %w", w.other.IP, ctx.Err())
 		}
 	}
-	return fmt.Errorf("%s does not answer", w.other.ip)
+	return fmt.Errorf("%s does not answer", w.other.IP)
 }
 
 // ask implements line.
@@ -122,7 +102,7 @@ func (w *wire) ask() error {
 	if err != nil {
 		return err
 	}
-	frame := question(peer{mac, w.own}, w.other)
+	frame := neighbour.Question(neighbour.Host{MAC: mac, IP: w.own}, w.other)
 	_, err = w.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
 	return err
 }
@@ -162,10 +142,17 @@ func (w *wire) hear() (state.MAC, error) {
 		if err != nil {
 			return state.MAC{}, err
 		}
-		if mac, ok := isAnswer(w.buf[:n], w.own, w.other.ip); ok {
-			return mac, nil
+		if a, ok := neighbour.Parse(w.buf[:n]); ok && answers(&a, w.own, w.other.IP) {
+			return a.From, nil
 		}
 	}
+}
+
+// answers reports whether an answer is one that other gives to own. To which
+// MAC it goes is left open: that of the bond may have changed since it asked,
+// and some hosts answer to everybody (RFC 5227, 2.6).
+func answers(a *neighbour.Answer, own, other netip.Addr) bool {
+	return a.About == other.WithZone("") && a.Asker.IP == own
 }
 
 // close implements line.

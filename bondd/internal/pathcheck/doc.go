@@ -17,8 +17,8 @@
 // A path that dies is reported within interval × missed_max + timeout, and a
 // target that dies is reported for all slaves in one Report.
 //
-// Inside, path and rounds decide and are pure, frame.go is the codec, a wire
-// sends and receives (sockets in earnest, a fake in the tests), and Checker is
-// the loop between them. The pathtest package runs all of it against the
-// kernel's bonds.
+// Inside, path and rounds decide and are pure, probe.go says what a probe is and
+// what answers one, in the frames of the neighbour package, a wire sends and
+// receives them (sockets in earnest, a fake in the tests), and Checker is the
+// loop between. The pathtest package runs all of it against the kernel's bonds.
 package pathcheck

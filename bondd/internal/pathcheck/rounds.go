@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"bondd.internal/bondd/internal/neighbour"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -215,15 +216,15 @@ func (r *rounds) allSent(began, now time.Time) {
 // and is handled now. Whatever is not the answer in time to a probe under way
 // is left out.
 func (r *rounds) answer(in card, frame []byte, at, now time.Time) {
-	from, to, ok := parseAnswer(frame)
+	a, ok := neighbour.Parse(frame)
+	if !ok || !answersProbe(&a) {
+		return
+	}
+	target, ok := r.byAddr[a.About]
 	if !ok {
 		return
 	}
-	target, ok := r.byAddr[from]
-	if !ok {
-		return
-	}
-	s := r.byMAC[to]
+	s := r.byMAC[a.To]
 	if s == nil || r.strict && s.Index != in.index {
 		return
 	}

@@ -4,10 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/state"
@@ -61,29 +64,22 @@ func start(r *rounds, now time.Time) int {
 
 // answerTo returns the frame that answers a probe, as the target sends it.
 func answerTo(probe []byte) []byte {
-	b := make([]byte, len(probe))
-	copy(b, probe[6:12])
-	copy(b[6:], []byte{2, 0, 0, 0, 1, 0})
-	copy(b[12:], probe[12:14])
-	from, to := probe[etherLen:], b[etherLen:]
+	const ether = 14 // length of the header
+	asker, mac, body := probe[6:12], []byte{2, 0, 0, 0, 1, 0}, probe[ether:]
+	b := slices.Concat(asker, mac, probe[12:ether])
 	if binary.BigEndian.Uint16(probe[12:]) == unix.ETH_P_ARP {
-		copy(to, from[:8])
-		to[7] = arpReply
-		copy(to[8:], b[6:12])
-		copy(to[14:], from[24:28])
-		copy(to[18:], from[8:18])
-		return b
+		return slices.Concat(b, body[:7], []byte{2}, mac, body[24:28], body[8:18])
 	}
-	copy(to, from[:8])
-	copy(to[8:], from[ipv6Len+8:ipv6Len+24])
-	copy(to[24:], from[8:24])
-	body := to[ipv6Len:]
-	body[0], body[4] = neighAdvert, 0x60
-	copy(body[8:], from[ipv6Len+8:ipv6Len+24])
-	body[24], body[25] = 2, 1
-	copy(body[26:], b[6:12])
-	binary.BigEndian.PutUint16(body[2:], ^icmpv6Sum(to))
-	return b
+	target := body[48:64]
+	m := icmp.Message{
+		Type: ipv6.ICMPTypeNeighborAdvertisement,
+		Body: &icmp.RawBody{Data: slices.Concat([]byte{0x60, 0, 0, 0}, target, []byte{2, 1}, mac)},
+	}
+	advert, err := m.Marshal(icmp.IPv6PseudoHeader(target, body[8:24])) // it makes the checksum
+	if err != nil {
+		panic(err) // the type has no other body
+	}
+	return slices.Concat(b, body[:8], target, body[8:24], advert)
 }
 
 // reply has a slave's probe answered at a time, the answer coming in by the
@@ -202,11 +198,16 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		{"of another target", true, func(r *rounds) { reply(r, "eth0", 1, 1, at(1)) }, false},
 		{"of nobody asked", true, func(r *rounds) {
 			b := answerTo(r.known["eth0"].probes[0].frame)
-			b[etherLen+17]++
+			b[31]++ // the last octet of the ARP sender
 			r.answer(card{index: 1}, b, at(1), at(1))
 		}, false},
 		{"to nobody known", true, func(r *rounds) {
-			r.answer(card{index: 1}, answerTo(arpFrame(state.MAC{2, 9}, netip.Addr{}, addr4)), at(1), at(1))
+			r.answer(card{index: 1}, answerTo(probeFrame(state.MAC{2, 9}, &Target{Addr: addr4})), at(1), at(1))
+		}, false},
+		{"to it in the frame, to another in ARP", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].frame)
+			b[37]++ // the last octet of the ARP target's MAC
+			r.answer(card{index: 1}, b, at(1), at(1))
 		}, false},
 		{"no answer at all", true, func(r *rounds) { r.answer(card{index: 1}, r.known["eth0"].probes[0].frame, at(1), at(1)) }, false},
 		{"the clock was set back meanwhile", true, func(r *rounds) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"bondd.internal/bondd/internal/neighbour"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -22,8 +23,6 @@ const (
 	// receiveBuffer of a socket, in bytes: where all slaves are one port of the
 	// switch, the answers to all may come in at once by one of them.
 	receiveBuffer = 1 << 20
-	// frameLen is how much of a frame is read: an answer is shorter.
-	frameLen = 256
 	// burst is how many frames are read from a socket before it is another's turn.
 	burst = 1024
 	// retryAfter is when a card is tried again on which no socket could be opened.
@@ -82,7 +81,7 @@ func newSockets(cfg *Config) (w *sockets, err error) {
 	w = &sockets{
 		strict: cfg.Strict,
 		events: make([]unix.EpollEvent, 256),
-		frame:  make([]byte, frameLen),
+		frame:  make([]byte, neighbour.FrameLen),
 		oob:    make([]byte, unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{})))),
 		kick:   make(chan struct{}, 1),
 		byFD:   make(map[int]*port),
@@ -93,19 +92,15 @@ func newSockets(cfg *Config) (w *sockets, err error) {
 			w.close()
 		}
 	}()
-	for _, p := range []struct {
-		number uint16
-		is4    bool
-		filter []bpf.Instruction
-	}{{unix.ETH_P_ARP, true, arpFilter}, {unix.ETH_P_IPV6, false, advertFilter}} {
-		if !slices.ContainsFunc(cfg.Targets, func(t Target) bool { return t.Addr.Is4() == p.is4 }) {
+	for _, p := range []neighbour.Protocol{neighbour.ARP, neighbour.Discovery} {
+		if !slices.ContainsFunc(cfg.Targets, func(t Target) bool { return neighbour.ProtocolOf(t.Addr) == p }) {
 			continue
 		}
-		filter, err := assemble(p.filter)
+		filter, err := assemble(p.Filter())
 		if err != nil {
 			return nil, err
 		}
-		w.protocols = append(w.protocols, protocol{p.number, filter})
+		w.protocols = append(w.protocols, protocol{uint16(p), filter})
 	}
 	if w.set, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("make epoll set: %w", err)
@@ -125,25 +120,6 @@ func newSockets(cfg *Config) (w *sockets, err error) {
 	}
 	return w, nil
 }
-
-// The filters of the sockets: only answers wake anybody. What precisely they
-// answer is for parseAnswer.
-var (
-	arpFilter = []bpf.Instruction{
-		bpf.LoadAbsolute{Off: etherLen + 6, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: arpReply, SkipTrue: 1},
-		bpf.RetConstant{Val: frameLen},
-		bpf.RetConstant{Val: 0},
-	}
-	advertFilter = []bpf.Instruction{
-		bpf.LoadAbsolute{Off: etherLen + 6, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: icmpv6, SkipTrue: 3},
-		bpf.LoadAbsolute{Off: etherLen + ipv6Len, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: neighAdvert, SkipTrue: 1},
-		bpf.RetConstant{Val: frameLen},
-		bpf.RetConstant{Val: 0},
-	}
-)
 
 func assemble(program []bpf.Instruction) ([]unix.SockFilter, error) {
 	raw, err := bpf.Assemble(program)
