@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,6 +74,11 @@ func newCards(t *testing.T) *netlab.LAN {
 		lan.Peer.IP("link set " + c.FarName + " master br0 up")
 		lan.Cables = append(lan.Cables, c)
 	}
+	// The kernel may look at the state of a new port a second late, and until
+	// then the port passes nothing (linkwatch_schedule_work, net/core/link_watch.c).
+	netlab.Eventually(t, 10*time.Second, "a switch whose ports forward", func() bool {
+		return strings.Count(lan.Peer.Bridge("link show"), " state forwarding ") == cards
+	})
 	return lan
 }
 
