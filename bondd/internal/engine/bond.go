@@ -43,7 +43,8 @@ type bond struct {
 	// byHand is set while it is not known whether chosen was somebody's choice
 	// or the driver had a reason of its own, see judgeHand.
 	byHand *state.Link
-	chosen int // index of the slave that an operator asked for, see failover.Bond
+	chosen int      // index of the slave that an operator asked for, see failover.Bond
+	orders []*order // carried out, and not answered yet
 
 	// The last request of ours: when what led to it was seen, why, and how long
 	// it took from there. What the kernel changes soon after is its effect.

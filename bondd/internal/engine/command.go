@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"bondd.internal/bondd/internal/failover"
@@ -14,7 +15,12 @@ import (
 type order struct {
 	bond, to string
 	answer   chan error // takes one answer without waiting
+	until    time.Time  // once it is carried out: when it is answered at the latest
 }
+
+// orderKnown is how long an order that is carried out waits until the kernel has
+// told of it: then the snapshot has all of it, the flight recorder too.
+const orderKnown = time.Second
 
 // Failover makes a slave the active one because an operator asks for it. The
 // choice stands, also against a preferred slave, until the chosen slave is no
@@ -35,10 +41,42 @@ func (e *Engine) Failover(ctx context.Context, bond, to string) error {
 	}
 }
 
-// obey carries an order out.
-func (e *Engine) obey(o *order) error {
-	refuse := func(format string, args ...any) error {
-		return &state.Refusal{Why: fmt.Sprintf(format, args...)}
+// command has an order carried out. Its answer waits for confirm if the kernel
+// is yet to tell of the switch.
+func (e *Engine) command(o *order) {
+	b, err := e.obey(o)
+	if err == nil && b.activeBackup() && b.told != e.nameOf(b.active) {
+		o.until = time.Now().Add(orderKnown)
+		b.orders = append(b.orders, o)
+		return
+	}
+	o.answer <- err
+}
+
+// dismiss answers the orders that wait when the engine ends: they are carried out.
+func (e *Engine) dismiss() {
+	for _, b := range e.bonds {
+		for _, o := range b.orders {
+			o.answer <- nil
+		}
+	}
+}
+
+// confirm answers the orders of a bond that the snapshot knows of.
+func (b *bond) confirm(active string, now time.Time) {
+	b.orders = slices.DeleteFunc(b.orders, func(o *order) bool {
+		known := b.told == active || !now.Before(o.until)
+		if known {
+			o.answer <- nil
+		}
+		return known
+	})
+}
+
+// obey carries an order out and returns the bond that it is for.
+func (e *Engine) obey(o *order) (*bond, error) {
+	refuse := func(format string, args ...any) (*bond, error) {
+		return nil, &state.Refusal{Why: fmt.Sprintf(format, args...)}
 	}
 	var b *bond
 	for _, each := range e.bonds {
@@ -47,7 +85,7 @@ func (e *Engine) obey(o *order) error {
 		}
 	}
 	if b == nil {
-		return &state.Refusal{Unknown: true, Why: fmt.Sprintf("there is no bond %q", o.bond)}
+		return nil, &state.Refusal{Unknown: true, Why: fmt.Sprintf("there is no bond %q", o.bond)}
 	}
 	var m *member
 	for i := range b.slaves {
@@ -56,7 +94,7 @@ func (e *Engine) obey(o *order) error {
 		}
 	}
 	if m == nil {
-		return &state.Refusal{Unknown: true, Why: fmt.Sprintf("%s has no slave %q", o.bond, o.to)}
+		return nil, &state.Refusal{Unknown: true, Why: fmt.Sprintf("%s has no slave %q", o.bond, o.to)}
 	}
 	if !b.cfg.HasActiveSlave() {
 		return refuse("%s is in mode %s, in which every slave carries traffic: there is none to switch to", o.bond, b.cfg.Mode())
@@ -89,7 +127,7 @@ func (e *Engine) obey(o *order) error {
 		r := kernel.SetActiveSlave(b.index, to.Index)
 		err := e.deps.Switcher.Do(&r)
 		if err != nil {
-			return fmt.Errorf("switch %s to %s: %w", o.bond, m.name, err)
+			return nil, fmt.Errorf("switch %s to %s: %w", o.bond, m.name, err)
 		}
 		e.acted(b, act{to: to.Index, reason: state.ReasonAdmin, read: read, issued: read, done: time.Now(), before: before}, nil)
 	}
@@ -101,5 +139,5 @@ func (e *Engine) obey(o *order) error {
 	e.decide(b, time.Now())
 	e.publish(time.Now())
 	e.prepare()
-	return nil
+	return b, nil
 }

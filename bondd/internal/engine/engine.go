@@ -203,6 +203,7 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 func (e *Engine) loop(ctx context.Context) error {
+	defer e.dismiss()
 	e.refresh(ctx)
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
@@ -229,7 +230,7 @@ func (e *Engine) loop(ctx context.Context) error {
 		case r := <-e.pathC:
 			e.onPaths(&r)
 		case o := <-e.orderC:
-			o.answer <- e.obey(&o)
+			e.command(&o)
 		case s := <-e.stampC:
 			e.onStamps(&s)
 		case t := <-e.tunedC:

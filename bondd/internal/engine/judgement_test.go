@@ -193,6 +193,10 @@ func TestOrders(t *testing.T) {
 		if err := e.Failover(ctx, "bond0", "eth1"); err != nil {
 			t.Fatal(err)
 		}
+		// Who ordered it finds it in the flight recorder.
+		if h := e.Snapshot().History; len(h) != 1 || h[0].Reason != state.ReasonAdmin || h[0].To != "eth1" {
+			t.Errorf("when the order was answered the history was %+v", h)
+		}
 		time.Sleep(time.Minute)
 		b := e.Snapshot().Bonds[0]
 		if b.ActiveSlave != "eth1" || b.Chosen != "eth1" || b.Failovers[state.ReasonAdmin] != 1 || b.Failovers[state.ReasonPrimary] != 0 {
@@ -201,7 +205,6 @@ func TestOrders(t *testing.T) {
 		if err := e.Failover(ctx, "bond0", "eth0"); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
 		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth0" || b.Chosen != "" || b.Failovers[state.ReasonAdmin] != 2 {
 			t.Errorf("back on the primary: %+v", b)
 		}

@@ -47,6 +47,9 @@ func (e *Engine) publish(now time.Time) {
 	s.Events, s.History = e.events, e.history
 	e.snapshot.Store(s)
 	e.subs.tell()
+	for _, b := range e.bonds {
+		b.confirm(e.nameOf(b.active), now)
+	}
 }
 
 // note keeps an event and logs it. The slice that is published is never
