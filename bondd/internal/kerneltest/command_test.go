@@ -115,6 +115,9 @@ func TestOrderedFailover(t *testing.T) {
 	stream := toPeer(t, lan, 100*time.Microsecond)
 	time.Sleep(100 * time.Millisecond)
 	code, body := c.post("/api/v1/failover", `{"bond":"bond0","to":"eth1"}`)
+	if h := c.history(); len(h) != 1 || h[0].Reason != "admin" {
+		t.Errorf("when the order is answered the history is %+v", h)
+	}
 	time.Sleep(100 * time.Millisecond)
 	r := stream.Stop()
 	t.Log(r)
