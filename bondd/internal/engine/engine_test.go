@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -310,31 +311,41 @@ func TestRefusedSwitch(t *testing.T) {
 	})
 }
 
-// Links whose state cannot be read any more are not called healthy for long.
+// Bonds whose state cannot be read, or cannot any more, are not called healthy
+// for long.
 func TestUnreadable(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		f := newFake()
-		e := run(t, f, testConfig())
-		fail := func(err error) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.unread = err
-		}
-		fail(errors.New("not today"))
-		time.Sleep(10 * time.Second)
-		if got := e.Snapshot().FirstError(); got != "" {
-			t.Errorf("after ten seconds: %q", got)
-		}
-		time.Sleep(25 * time.Second)
-		if got := e.Snapshot().FirstError(); !strings.Contains(got, "could not be read for 3") {
-			t.Errorf("after 35 seconds: %q", got)
-		}
-		fail(nil)
-		time.Sleep(2 * time.Second)
-		if got := e.Snapshot().FirstError(); got != "" {
-			t.Errorf("read again: %q", got)
-		}
-	})
+	for _, fromStart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("from the start %t", fromStart), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				f := newFake()
+				fail := func(err error) {
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					f.unread = err
+				}
+				notToday := errors.New("not today")
+				if fromStart {
+					fail(notToday)
+				}
+				e := run(t, f, testConfig())
+				fail(notToday)
+				time.Sleep(10 * time.Second)
+				const unread = "could not be read for "
+				if got := e.Snapshot().FirstError(); strings.Contains(got, unread) || !fromStart && got != "" {
+					t.Errorf("after ten seconds: %q", got)
+				}
+				time.Sleep(25 * time.Second)
+				if got := e.Snapshot().FirstError(); !strings.Contains(got, unread+"3") {
+					t.Errorf("after 35 seconds: %q", got)
+				}
+				fail(nil)
+				time.Sleep(2 * time.Second)
+				if got := e.Snapshot().FirstError(); got != "" {
+					t.Errorf("read again: %q", got)
+				}
+			})
+		})
+	}
 }
 
 // What is refused, or taken and not kept, is tried again, later and later, and

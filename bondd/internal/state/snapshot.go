@@ -16,7 +16,7 @@ type Snapshot struct {
 	Version string
 	Started time.Time
 	Time    time.Time // when it was made
-	Sampled time.Time // when the kernel's state and counters were read
+	Sampled time.Time // when the kernel's state and counters were read; zero: never yet
 
 	Hardware hwprobe.Report
 	Bonds    []Bond
@@ -52,7 +52,11 @@ func (s *Snapshot) FirstError() string {
 	if len(s.Bonds) == 0 {
 		return "there is no bond"
 	}
-	if age := s.Time.Sub(s.Sampled); age > maxAge {
+	read := s.Sampled
+	if read.IsZero() {
+		read = s.Started // it never was
+	}
+	if age := s.Time.Sub(read); age > maxAge {
 		return fmt.Sprintf("the kernel's network state could not be read for %v", age.Truncate(time.Second))
 	}
 	for i := range s.Bonds {
