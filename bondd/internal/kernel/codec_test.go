@@ -206,6 +206,15 @@ func TestDecodeAddress(t *testing.T) {
 	}
 }
 
+// decodeRoute reads a route that is one of a network's, as ok says.
+func decodeRoute(data []byte) (r state.Route, ok bool, err error) {
+	n := new(state.Network)
+	if err := addRoute(n, data, nil); err != nil || len(n.Routes) == 0 {
+		return r, false, err
+	}
+	return n.Routes[0], true, nil
+}
+
 func TestDecodeRoute(t *testing.T) {
 	header := func(family, bits, table, kind byte) []byte {
 		b := make([]byte, unix.SizeofRtMsg)
@@ -278,10 +287,14 @@ func TestEncode(t *testing.T) {
 				"14000600" + "5a000000" + "5a000000" + "0000000000000000"},
 		{state.AddAddress{Link: "bond0", Prefix: netip.MustParsePrefix("2001:db8::2/64")},
 			unix.RTM_NEWADDR, netlink.Create | netlink.Replace, "0a400000" + "07000000" + "14000100" + "20010db8000000000000000000000002" + "08000800" + "02000000"},
+		{state.AddAddress{Link: "bond0", Prefix: netip.MustParsePrefix("2001:db8::2/64"), Protocol: state.ProtocolStatic},
+			unix.RTM_NEWADDR, netlink.Create | netlink.Replace, "0a400000" + "07000000" + "14000100" + "20010db8000000000000000000000002" + "08000800" + "02000000" +
+				"05000b00" + "b0000000"},
+		{state.KeepSecondaries{Link: "bond0"}, unix.RTM_NEWLINK, 0, bond + "14001a80" + "10000280" + "0c000180" + "08001400" + "01000000"},
 		{state.DelAddress{Link: "bond0", Prefix: netip.MustParsePrefix("192.0.2.2/24")},
 			unix.RTM_DELADDR, 0, "02180000" + "07000000" + "08000100" + "c0000202" + "08000200" + "c0000202"},
 		{state.AddRoute{Link: "bond0", Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Metric: 100, Protocol: unix.RTPROT_DHCP},
-			unix.RTM_NEWROUTE, netlink.Create | netlink.Replace, "02000000" + "fe100001" + "00000000" + "08000500" + "c0000201" + "08000400" + "07000000" + "08000600" + "64000000"},
+			unix.RTM_NEWROUTE, netlink.Create, "02000000" + "fe100001" + "00000000" + "08000500" + "c0000201" + "08000400" + "07000000" + "08000600" + "64000000"},
 		{state.DelRoute{Link: "bond0", Dst: netip.MustParsePrefix("198.51.100.0/24"), Protocol: unix.RTPROT_STATIC},
 			unix.RTM_DELROUTE, 0, "02180000" + "fe04fd01" + "00000000" + "08000100" + "c6336400" + "08000400" + "07000000"},
 		{state.CreateBond{Name: "bond0", MAC: macA, Options: state.Options{"miimon": "100", "mode": "active-backup"}},
@@ -309,6 +322,7 @@ func TestEncode(t *testing.T) {
 		state.SetOption{Bond: "bond0", Option: "primary", Value: "eth9"},
 		state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "prio", Value: "2147483648"},
 		state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "queue_id", Value: "1"},
+		state.RestoreAddress{Link: "bond0"}, state.RestoreRoute{Link: "bond0"},
 		state.SetUp{Link: "eth9"}, state.Enslave{Slave: "eth0", Bond: "bond9"}, state.AddAddress{Link: "eth9", Prefix: netip.MustParsePrefix("192.0.2.2/24")},
 	} {
 		if m, err := encode(op, index); err == nil {

@@ -73,6 +73,7 @@ type AddAddress struct {
 	Prefix    netip.Prefix
 	Broadcast netip.Addr    // invalid: none
 	Lifetime  time.Duration // 0: for ever
+	Protocol  int           // IFA_PROTO: who adds it
 }
 
 // DelAddress removes an address.
@@ -81,7 +82,24 @@ type DelAddress struct {
 	Prefix netip.Prefix
 }
 
-// AddRoute adds a route to the main table, or replaces the one of the same
+// RestoreAddress puts back an address that another program had added, as it was.
+type RestoreAddress struct {
+	Link    string
+	Address Address
+}
+
+// KeepSecondaries has a link keep the other addresses of an IPv4 network when
+// the first one goes; the kernel takes them all otherwise.
+type KeepSecondaries struct{ Link string }
+
+// RestoreRoute puts back a route that another program had made, as it was.
+type RestoreRoute struct {
+	Link    string
+	Text    string // which route, for a person
+	Message string // the kernel's own
+}
+
+// AddRoute adds a route to the main table, before another one of the same
 // destination and metric.
 type AddRoute struct {
 	Link     string
@@ -138,6 +156,15 @@ func (o AddAddress) Subject() string { return o.Link }
 
 // Subject implements Op.
 func (o DelAddress) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o RestoreAddress) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o KeepSecondaries) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o RestoreRoute) Subject() string { return o.Link }
 
 // Subject implements Op.
 func (o AddRoute) Subject() string { return o.Link }
@@ -201,6 +228,16 @@ func (o AddAddress) String() string {
 func (o DelAddress) String() string {
 	return fmt.Sprintf("remove address %s from %s", o.Prefix, o.Link)
 }
+
+func (o RestoreAddress) String() string {
+	return fmt.Sprintf("put address %s back to %s", o.Address.Prefix, o.Link)
+}
+
+func (o KeepSecondaries) String() string {
+	return "keep the other addresses of " + o.Link + " when the first of a network goes"
+}
+
+func (o RestoreRoute) String() string { return "put route " + o.Text + " back" }
 
 func (o AddRoute) String() string { return "add route " + route(o.Dst, o.Gateway, o.Link) }
 func (o DelRoute) String() string { return "remove route " + route(o.Dst, o.Gateway, o.Link) }
