@@ -52,7 +52,8 @@ func restoreRoute(told string, index int) (netlink.Message, error) {
 	}
 	// The rest tells of a state that the route is in (fib_create_info refuses it).
 	binary.NativeEndian.PutUint32(fixed[8:], binary.NativeEndian.Uint32(fixed[8:])&unix.RTNH_F_ONLINK)
-	return message(unix.RTM_NEWROUTE, netlink.Create, fixed, func(ae *netlink.AttributeEncoder) error {
+	// Behind others of its destination and metric, which bondd has made meanwhile.
+	return message(unix.RTM_NEWROUTE, netlink.Create|netlink.Append, fixed, func(ae *netlink.AttributeEncoder) error {
 		for ad.Next() {
 			b := ad.Bytes()
 			switch ad.Type() {

@@ -97,6 +97,7 @@ type RestoreRoute struct {
 	Link    string
 	Text    string // which route, for a person
 	Message string // the kernel's own
+	Route   Route  // the same, read; zero for one of Network.Others
 }
 
 // AddRoute adds a route to the main table, before another one of the same
@@ -239,7 +240,11 @@ func (o KeepSecondaries) String() string {
 
 func (o RestoreRoute) String() string { return "put route " + o.Text + " back" }
 
-func (o AddRoute) String() string { return "add route " + route(o.Dst, o.Gateway, o.Link) }
+func (o AddRoute) String() string { return "add route " + o.Text() }
+
+// Text describes the route for a person.
+func (o AddRoute) Text() string { return route(o.Dst, o.Gateway, o.Link) }
+
 func (o DelRoute) String() string { return "remove route " + route(o.Dst, o.Gateway, o.Link) }
 
 func route(dst netip.Prefix, gateway netip.Addr, link string) string {
