@@ -304,9 +304,16 @@ func replied(b *Bond, s *Slave) bool {
 	return up > 0
 }
 
-// Unproven reports whether the slave of that index has a link and none of what
-// is known of its paths tells whether they lead anywhere.
+// Unproven reports whether the paths of the slave of that index have not replied
+// yet since its link came, although their targets reply to another slave.
 func Unproven(b *Bond, index int) bool {
+	s := b.slave(index)
+	return s != nil && unproven(b, s, answering(b))
+}
+
+// Unjudged reports whether nothing is known of the paths of the slave of that
+// index, good or bad.
+func Unjudged(b *Bond, index int) bool {
 	s := b.slave(index)
 	return s != nil && b.Targets > 0 && !slices.ContainsFunc(s.Paths[:b.Targets], func(p state.PathState) bool {
 		return p != state.PathUnknown

@@ -249,6 +249,7 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 	l := c.net.Link(b.cfg.Name)
 	if l == nil || l.Bond == nil {
 		b.active = 0
+		b.inherited, b.recalled = true, BondMemory{} // there is nothing to inherit
 		return
 	}
 	b.index = l.Index

@@ -127,6 +127,7 @@ func (c *Core) moved(b *bond, to int, at time.Time) {
 	}
 	if b.told == "" {
 		b.told = name // the first there is: no failover
+		c.out.Remember = true
 		return
 	}
 	m := claim{to: to, reason: state.ReasonKernel, read: at, issued: at, done: at}
@@ -138,6 +139,7 @@ func (c *Core) moved(b *bond, to int, at time.Time) {
 		b.claims = b.claims[claimed+1:]
 	case !b.activeBackup():
 		b.told = name // the driver's affair in the modes that share the traffic out
+		c.out.Remember = true
 		return
 	case !b.pending.IsZero() && at.Sub(b.pending) < effect:
 		m.reason, m.read, m.issued = b.pendingFor, b.pending, b.pending
@@ -191,6 +193,7 @@ func (c *Core) judgeHand(b *bond) {
 func (c *Core) switched(b *bond, m *claim) {
 	from, name := b.told, c.nameOf(m.to)
 	b.told = name
+	c.out.Remember = true
 	took := m.done.Sub(m.read)
 	b.failovers[m.reason]++
 	b.lastFailover, b.lastTook = m.done, took

@@ -9,6 +9,7 @@ type Memory struct {
 
 // A BondMemory is the Memory of one bond.
 type BondMemory struct {
+	Active    string                      `json:"active,omitempty"`    // the active slave in the ledger
 	Ordered   string                      `json:"ordered,omitempty"`   // the slave that an operator has chosen
 	Penalties map[string]failover.Penalty `json:"penalties,omitempty"` // of flap damping, by the slave's name
 }
@@ -18,7 +19,7 @@ type BondMemory struct {
 func (c *Core) Memory() *Memory {
 	m := &Memory{Bonds: make(map[string]BondMemory)}
 	for _, b := range c.bonds {
-		kept := BondMemory{Ordered: b.recalled}
+		kept := BondMemory{Active: b.told, Ordered: b.recalled.Ordered}
 		if b.ordered != 0 {
 			kept.Ordered = c.nameOf(b.ordered)
 		}
@@ -35,15 +36,15 @@ func (c *Core) Memory() *Memory {
 	return m
 }
 
-// recall takes what an earlier run has kept. An operator's choice becomes one
-// again if the chosen slave is found to be the active one, see inherit.
+// recall takes what an earlier run has kept. It is of use if the bond is still
+// there, see inherit.
 func (c *Core) recall(m *Memory) {
 	if m == nil {
 		return
 	}
 	for _, b := range c.bonds {
 		kept := m.Bonds[b.cfg.Name]
-		b.recalled = kept.Ordered
+		b.recalled = kept
 		if b.cfg.Damping == nil {
 			continue
 		}

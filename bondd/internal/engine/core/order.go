@@ -70,6 +70,8 @@ func (c *Core) check(o *Order) (b *bond, to int, err error) {
 		return refuse("the kernel takes %s to be %q, not up: try again later", name, s.MII)
 	case failover.Blamed(&v, s.Index):
 		return refuse("%s has a link, but no path: traffic would stop", name)
+	case failover.Unproven(&v, s.Index):
+		return refuse("nothing has replied to %s yet since its link came: try again in a few seconds", name)
 	case s.Suppressed:
 		return refuse("%s is held out because it flaps, until its penalty has decayed", name)
 	case b.active == 0:

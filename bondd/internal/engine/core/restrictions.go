@@ -19,9 +19,8 @@ type restrictions struct {
 	// byHand is set while it is not known whether ordered was somebody's choice
 	// or the driver had a reason of its own, see judgeHand.
 	byHand *state.Link
-	// recalled is the slave that an operator had chosen before the restart, until
-	// the kernel's state was read once.
-	recalled string
+	// recalled is what an earlier run has kept, until the kernel's state was read once.
+	recalled BondMemory
 
 	// inherited is set once the restrictions of an earlier run were taken over
 	// from the kernel; looked once every slave's paths were judged for the first
@@ -50,10 +49,11 @@ func (c *Core) inherit(b *bond, l *state.Link) {
 		return
 	}
 	b.inherited = true
-	if s := c.net.Link(b.recalled); s != nil && s.Index == l.Bond.ActiveSlave {
+	if s := c.net.Link(b.recalled.Ordered); s != nil && s.Index == l.Bond.ActiveSlave {
 		b.ordered = s.Index
 	}
-	b.recalled = ""
+	b.told = b.recalled.Active // what the driver did since is a failover like any other
+	b.recalled = BondMemory{}
 	if b.looked {
 		return
 	}
@@ -81,7 +81,7 @@ func (b *bond) look(v *failover.Bond, now time.Time) {
 		return
 	}
 	b.looked = !now.Before(b.lookUntil) || len(v.Slaves) > 0 && !slices.ContainsFunc(v.Slaves, func(s failover.Slave) bool {
-		return s.LinkUp && failover.Unproven(v, s.Index)
+		return s.LinkUp && failover.Unjudged(v, s.Index)
 	})
 }
 
