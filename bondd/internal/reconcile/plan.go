@@ -367,10 +367,27 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 		return
 	}
 	for i := range p.net.Links {
-		if l := &p.net.Links[i]; l.Master == bond.Index && !slices.Contains(p.Slaves, l.Name) && !slices.Contains(p.Parked, l.Name) {
-			p.add(state.Release{Slave: l.Name, Bond: p.name})
+		l := &p.net.Links[i]
+		if l.Master != bond.Index || slices.Contains(p.Slaves, l.Name) || slices.Contains(p.Parked, l.Name) {
+			continue
 		}
+		if carries(l) && !p.carried(bond) {
+			continue // it is the last one that works: it goes once another is up
+		}
+		p.add(state.Release{Slave: l.Name, Bond: p.name})
 	}
+}
+
+// carries reports whether the driver uses a slave.
+func carries(l *state.Link) bool { return l.LinkUp() && l.Slave != nil && l.Slave.MIIStatus == state.MIIUp }
+
+// carried reports whether one of the slaves that the bond should have is in it
+// and carries traffic.
+func (p *planner) carried(bond *state.Link) bool {
+	return slices.ContainsFunc(p.Slaves, func(name string) bool {
+		l := p.net.Link(name)
+		return l != nil && l.Master == bond.Index && carries(l)
+	})
 }
 
 // park plans the NICs that are kept out of the bond.

@@ -253,9 +253,9 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 		return
 	}
 	b.index = l.Index
-	c.inherit(b, l)
+	first := c.inherit(b, l)
 	active := l.Bond.ActiveSlave
-	if b.actedAt.After(now) && b.cfg.HasActiveSlave() {
+	if !b.actedAt.Before(now) && b.cfg.HasActiveSlave() {
 		return // the read may be older than our own write; the next one is not
 	}
 	b.active = active
@@ -268,7 +268,7 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 	}
 	// The events that led here may not have been taken yet, and are to be heard
 	// first. What no event reports counts at the next read.
-	if name := c.nameOf(active); name != b.told && name != "" && b.told != "" && b.untold != active {
+	if name := c.nameOf(active); !first && name != b.told && name != "" && b.told != "" && b.untold != active {
 		b.untold = active
 		c.read(0)
 		return

@@ -43,10 +43,11 @@ func newRestrictions(cfg *config.Bond) restrictions {
 }
 
 // inherit takes over what an earlier run of bondd has left in the kernel: it was
-// there for a reason, which has to be looked at before it ends.
-func (c *Core) inherit(b *bond, l *state.Link) {
+// there for a reason, which has to be looked at before it ends. It reports
+// whether this was the first read of the bond.
+func (c *Core) inherit(b *bond, l *state.Link) (first bool) {
 	if b.inherited {
-		return
+		return false
 	}
 	b.inherited = true
 	if s := c.net.Link(b.recalled.Ordered); s != nil && s.Index == l.Bond.ActiveSlave {
@@ -55,7 +56,7 @@ func (c *Core) inherit(b *bond, l *state.Link) {
 	b.told = b.recalled.Active // what the driver did since is a failover like any other
 	b.recalled = BondMemory{}
 	if b.looked {
-		return
+		return true
 	}
 	var longest time.Duration
 	for i := range b.cfg.Paths {
@@ -66,13 +67,14 @@ func (c *Core) inherit(b *bond, l *state.Link) {
 	configured := b.cfg.Options["primary_reselect"]
 	b.held = configured != "" && configured != "failure" && l.Bond.Options["primary_reselect"] == "failure"
 	if b.activeBackup() {
-		return
+		return true
 	}
 	for i := range b.slaves {
 		if s := c.net.Link(b.slaves[i].name); s != nil && s.Master == 0 && s.Parked() {
 			b.parked = append(b.parked, s.Name)
 		}
 	}
+	return true
 }
 
 // look notes whether every slave that has a link has been judged by its paths.

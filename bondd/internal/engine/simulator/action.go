@@ -32,6 +32,7 @@ import (
 //	expect slaves eth0 eth1      that are in the bond
 //	expect ledger                the flight recorder has what the driver did
 //	expect usable eth0           the slaves that bondd calls usable
+//	expect penalty eth0 1        of flap damping, rounded
 //	expect answer done           to the last order
 type Action string
 
@@ -182,6 +183,13 @@ func (w *World) expect(f []string) error {
 			}
 		}
 		got = strings.TrimSpace(got)
+	case "penalty":
+		want = arg(2)
+		for i := range b.Slaves {
+			if b.Slaves[i].Name == arg(1) {
+				got = strconv.Itoa(int(b.Slaves[i].Penalty + 0.5))
+			}
+		}
 	case "answer":
 		want = strings.Join(f[1:], " ")
 		if err, ok := w.answers[w.orderID]; !ok {

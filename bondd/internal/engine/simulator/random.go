@@ -59,6 +59,11 @@ func randomSetup(r *rand.Rand) Setup {
 			s.Prio = append(s.Prio, 10*r.IntN(3))
 		}
 	}
+	if r.IntN(8) == 0 {
+		for range s.Slaves {
+			s.Kinds = append(s.Kinds, []string{"igb", "e1000e"}[r.IntN(2)])
+		}
+	}
 	s.Path = r.IntN(3) > 0
 	s.Damping = r.IntN(3) == 0
 	s.Faults = r.IntN(3) == 0

@@ -58,6 +58,8 @@ func parseSetup(line string) (Setup, error) {
 			s.Damping = true
 		case "faults":
 			s.Faults = true
+		case "kinds":
+			s.Kinds = strings.Split(value, ",")
 		case "updelay":
 			s.UpDelay = value
 		case "prio":
@@ -98,6 +100,7 @@ func (s *Script) String() string {
 	flag("damping", s.Setup.Damping)
 	flag("faults", s.Setup.Faults)
 	word("updelay", s.Setup.UpDelay)
+	word("kinds", strings.Join(s.Setup.Kinds, ","))
 	var prio []string
 	for _, p := range s.Setup.Prio {
 		prio = append(prio, strconv.Itoa(p))

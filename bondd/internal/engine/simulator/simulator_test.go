@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 var (
-	steps = flag.Int("simulator.steps", 300_000, "steps of the core in the random runs")
+	steps = flag.Int("simulator.steps", 10_000_000, "steps of the core in the random runs; with -short a twentieth")
 	first = flag.Uint64("simulator.seed", 1, "first seed of the random runs")
 	trace = flag.Bool("simulator.trace", false, "print every step of a failing script")
 )
@@ -51,6 +52,9 @@ func TestRandom(t *testing.T) {
 	var done atomic.Int64
 	var failed atomic.Bool
 	taken.Store(*first)
+	if testing.Short() {
+		*steps /= 20
+	}
 	var g sync.WaitGroup
 	for range 2 {
 		g.Go(func() {
@@ -80,4 +84,74 @@ func TestRandom(t *testing.T) {
 	}
 	g.Wait()
 	t.Logf("%d steps in %d worlds", done.Load(), taken.Load()-*first)
+}
+
+// Small worlds are walked through whole: every sequence of that many actions,
+// each with a short and a long wait after it.
+func TestWalk(t *testing.T) {
+	for _, tt := range []struct {
+		world string
+		depth int
+	}{
+		{"world active-backup primary=eth0 path", 3},
+		{"world active-backup", 3},
+		{"world balance-rr path", 3},
+		{"world active-backup slaves=3 path", 2},
+		{"world active-backup slaves=3 prio=30,20,10", 2},
+	} {
+		t.Run(strings.TrimPrefix(tt.world, "world "), func(t *testing.T) {
+			t.Parallel()
+			setup, err := parseSetup(tt.world)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &walk{t: t, setup: setup, actions: everyAction(setup)}
+			w.from([]Action{"wait 3s"}, tt.depth)
+			t.Logf("%d actions, depth %d: %d sequences, %d steps", len(w.actions), tt.depth, w.sequences, w.steps)
+		})
+	}
+}
+
+type walk struct {
+	t                *testing.T
+	setup            Setup
+	actions          [][]Action // each is its own undoing where it is repeated
+	sequences, steps int
+}
+
+// everyAction lists what can happen to a world.
+func everyAction(s Setup) [][]Action {
+	actions := [][]Action{{"restart"}}
+	for i := range s.Slaves {
+		card := fmt.Sprintf("eth%d", i)
+		for _, a := range []string{"cable %s out", "cable %s in", "failover %s", "kernel active %s"} {
+			actions = append(actions, []Action{Action(fmt.Sprintf(a, card))})
+		}
+		if s.Path {
+			actions = append(actions, []Action{Action("path " + card + " dead")}, []Action{Action("path " + card + " alive")})
+		}
+	}
+	return actions
+}
+
+func (w *walk) from(before []Action, depth int) {
+	if w.t.Failed() {
+		return
+	}
+	if depth == 0 {
+		s := &Script{Setup: w.setup, Actions: append(before[:len(before):len(before)], "expect ledger")}
+		world, err := s.Run(1)
+		w.sequences++
+		w.steps += world.Steps
+		if err != nil {
+			small := s.Shrink(1)
+			w.t.Errorf("%v\n%s", err, small)
+		}
+		return
+	}
+	for _, a := range w.actions {
+		for _, wait := range []Action{"wait 20ms", "wait 3s"} {
+			w.from(append(append(before[:len(before):len(before)], a...), wait), depth-1)
+		}
+	}
 }

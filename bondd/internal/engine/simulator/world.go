@@ -26,9 +26,10 @@ type Setup struct {
 	Primary string
 	Path    bool // a path is checked
 	Damping bool
-	Prio    []int  // by slave; nil: none
-	UpDelay string // as in the configuration's table: milliseconds
-	Faults  bool   // events and reads may be late, lost or doubled; writes may be refused
+	Prio    []int    // by slave; nil: none
+	Kinds   []string // of cards, by slave; nil: all are alike
+	UpDelay string   // as in the configuration's table: milliseconds
+	Faults  bool     // events and reads may be late, lost or doubled; writes may be refused
 	Forward time.Duration
 	Train   time.Duration
 }
@@ -93,7 +94,9 @@ func New(setup Setup, seed uint64) *World {
 
 func configuration(s Setup) *config.Config {
 	cfg := config.Default()
-	cfg.Hardware.Policy = "off"
+	if s.Kinds == nil {
+		cfg.Hardware.Policy = "off"
+	}
 	b := &cfg.Bonds[0]
 	b.Auto, b.Slaves, b.DHCP4 = false, nil, false
 	for i := range s.Slaves {
@@ -333,8 +336,11 @@ func (w *World) inventorySoon() {
 		if in.Err == nil {
 			for _, n := range w.nics {
 				if n.present {
-					in.NICs = append(in.NICs, hwprobe.NIC{Name: n.name, Driver: "veth", Bus: "virtual",
-						PermanentMAC: ownMAC(n.index).String()})
+					nic := hwprobe.NIC{Name: n.name, Driver: "veth", Bus: "virtual", PermanentMAC: ownMAC(n.index).String()}
+					if w.setup.Kinds != nil {
+						nic.Driver = w.setup.Kinds[n.index-1]
+					}
+					in.NICs = append(in.NICs, nic)
 				}
 			}
 		}
