@@ -71,11 +71,11 @@ type Deps struct {
 	// kernel.FastLinkDown. May be nil.
 	FastLinkDown func(ctx context.Context, name string) (string, error)
 
-	History    []*state.Switch // of earlier runs, newest first
-	Memory     *core.Memory    // of an earlier run; nil: none
-	Remember   func(*core.Memory) error
-	Hostname   string // sent to DHCP servers; may be empty
-	ResolvConf string // file that gets the DNS servers; empty: none is written
+	History    []*state.Switch          // of earlier runs, newest first
+	Memory     *core.Memory             // of an earlier run; nil: none
+	Remember   func(*core.Memory) error // keeps it for the next run; may be nil
+	Hostname   string                   // sent to DHCP servers; may be empty
+	ResolvConf string                   // file that gets the DNS servers; empty: none is written
 
 	Version string
 	Log     *slog.Logger
@@ -101,6 +101,7 @@ type Engine struct {
 	inventoryC chan struct{}
 	stampC     chan core.StampRequest
 	tuneC      chan core.TuneRequest
+	memoryC    chan *core.Memory
 
 	// What follows belongs to the goroutine of loop.
 	core    *core.Core
@@ -124,6 +125,7 @@ func New(cfg *config.Config, source Source, deps Deps) *Engine {
 		inventoryC: make(chan struct{}, 1),
 		stampC:     make(chan core.StampRequest, 1),
 		tuneC:      make(chan core.TuneRequest, 64),
+		memoryC:    make(chan *core.Memory, 1),
 		orders:     make(map[uint64]chan<- error),
 		core: core.New(cfg, core.Options{Version: deps.Version, Source: source, History: deps.History,
 			Memory: deps.Memory, Tune: deps.FastLinkDown != nil}, time.Now()),
@@ -149,6 +151,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.inventory(ctx) })
 	g.Go(func() error { return e.stamps(ctx) })
 	g.Go(func() error { return e.tune(ctx) })
+	g.Go(func() error { return e.remember(ctx) })
 	for i := range e.cfg.Bonds {
 		b := &e.cfg.Bonds[i]
 		if checker := e.paths[b.Name]; checker != nil {
@@ -293,9 +296,11 @@ func (e *Engine) carryOut(ctx context.Context, out *core.Output) {
 		e.writeResolvConf(out.Resolvers)
 	}
 	if out.Remember && e.deps.Remember != nil {
-		if err := e.deps.Remember(e.core.Memory()); err != nil {
-			e.log.Error("state: what a restart has to know was not kept", "err", err)
+		select { // the newest one counts
+		case <-e.memoryC:
+		default:
 		}
+		e.memoryC <- e.core.Memory()
 	}
 }
 
@@ -415,6 +420,32 @@ func (e *Engine) inventory(ctx context.Context) error {
 		}
 		nics, err := e.deps.Inventory(ctx)
 		if ctx.Err() != nil || !e.send(ctx, core.Inventory{NICs: nics, Err: err}) {
+			return nil
+		}
+	}
+}
+
+// remember keeps what a restart has to know. It has a goroutine of its own since
+// a disk may take its time.
+func (e *Engine) remember(ctx context.Context) error {
+	failing := false
+	keep := func(m *core.Memory) {
+		err := e.deps.Remember(m)
+		if err != nil && !failing {
+			e.log.Error("state: what a restart has to know was not kept", "err", err)
+		}
+		failing = err != nil
+	}
+	for {
+		select {
+		case m := <-e.memoryC:
+			keep(m)
+		case <-ctx.Done():
+			select {
+			case m := <-e.memoryC:
+				keep(m)
+			default:
+			}
 			return nil
 		}
 	}

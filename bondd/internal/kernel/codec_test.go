@@ -5,8 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
-	"slices"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 

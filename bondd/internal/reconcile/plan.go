@@ -379,7 +379,9 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 }
 
 // carries reports whether the driver uses a slave.
-func carries(l *state.Link) bool { return l.LinkUp() && l.Slave != nil && l.Slave.MIIStatus == state.MIIUp }
+func carries(l *state.Link) bool {
+	return l.LinkUp() && l.Slave != nil && l.Slave.MIIStatus == state.MIIUp
+}
 
 // carried reports whether one of the slaves that the bond should have is in it
 // and carries traffic.
