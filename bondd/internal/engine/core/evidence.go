@@ -141,11 +141,14 @@ func (p Poll) apply(c *Core) {
 			c.totals.Disagreements++
 			c.read(settle)
 		}
-		if l.linkUp() != before {
+		changed := l.linkUp() != before
+		if changed {
 			l.note(up, p.Began)
+			c.out.Publish = true
+		}
+		if changed || up != l.up { // what disagrees for too long is a reason of its own
 			c.decide(b, p.Began.Add(p.Took))
 			c.prepare()
-			c.out.Publish = true
 		}
 	}
 }
@@ -188,7 +191,9 @@ func (r PathReport) apply(c *Core) {
 
 // apply implements Input.
 func (r NetworkRead) apply(c *Core) {
-	c.reading.at = time.Time{}
+	if !c.reading.at.After(r.Began) { // else it is wanted for what happened since
+		c.reading.at = time.Time{}
+	}
 	if r.Err != nil {
 		if c.reading.err != r.Err.Error() {
 			c.reading.err = r.Err.Error()
@@ -313,7 +318,7 @@ func (c *Core) view(b *bond) failover.Bond {
 		}
 		known := c.links[l.Index]
 		s := failover.Slave{Index: l.Index, LinkUp: known.linkUp(), MII: state.MIIDown, Prio: b.cfg.Prio[m.ref],
-			Parked: l.Slave == nil, Excused: b.excused[l.Name]}
+			Parked: l.Slave == nil || slices.Contains(b.parked, l.Name), Excused: b.excused[l.Name]}
 		if l.Slave != nil {
 			s.MII = l.Slave.MIIStatus
 			s.Lagging = !s.LinkUp && s.MII == state.MIIUp && known.up && c.now.Sub(known.changed) >= lagAfter

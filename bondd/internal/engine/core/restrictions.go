@@ -143,9 +143,11 @@ func (c *Core) decide(b *bond, since time.Time) {
 	c.probe(b)
 	c.excuse(b, &v)
 	d := failover.Decide(&v)
+	if d.Action == failover.Nothing || !v.ActiveBackup {
+		c.spare(b, &v)
+	}
 	if d.Action == failover.Nothing {
 		b.decidedOn = failover.Bond{}
-		c.spare(b, &v)
 		return
 	}
 	if v.Equal(&b.decidedOn) {

@@ -63,9 +63,16 @@ func (w *World) Do(a Action) error {
 	case "cable":
 		n := card()
 		n.cable = arg(2) == "in"
-		if n.present && n.up {
+		switch lag := w.setup.Lag; {
+		case n.present && n.up && !n.cable && lag > 0:
+			w.at(lag, func() {
+				if n.up && !n.cable {
+					w.setCarrier(n, false)
+				}
+			})
+		case n.present && n.up:
 			w.setCarrier(n, n.cable)
-		} else if !n.up {
+		case !n.up:
 			n.carrier = false
 		}
 	case "path":

@@ -27,15 +27,17 @@ type checker struct {
 	faultEnd  time.Time // until when nothing is expected of bondd in time
 	writes    []time.Time
 
-	moves    []move       // that the driver has made since bondd runs
-	lossy    bool         // an event was lost since bondd runs: moves may have been seen as one
-	told     string       // the active slave in the ledger
-	recorded int          // moves that the ledger must have
-	entries  uint64       // number of the last entry before this run
-	linked   map[int]bool // by index: it has a link, as bondd knows
-	read     time.Time    // when the last read of the kernel began
-	byOther  bool         // another program makes the move at hand
-	lost     *nic         // its link was just reported to be lost, whatever it is now
+	moves    []move            // that the driver has made since bondd runs
+	lossy    bool              // an event was lost since bondd runs: moves may have been seen as one
+	told     string            // the active slave in the ledger
+	recorded int               // moves that the ledger must have
+	entries  uint64            // number of the last entry before this run
+	linked   map[int]bool      // by index: it has a link, as bondd knows
+	linkAt   map[int]time.Time // when the last event about it was received
+	denied   map[int]bool      // ethtool says otherwise
+	read     time.Time         // when the last read of the kernel began
+	byOther  bool              // another program makes the move at hand
+	lost     *nic              // its link was just reported to be lost, whatever it is now
 }
 
 // A move is a change of the active slave.
@@ -53,7 +55,8 @@ func (c *checker) fail(format string, args ...any) {
 
 // restarted: bondd has just been started.
 func (c *checker) restarted() {
-	c.linked, c.read = make(map[int]bool), time.Time{}
+	c.linked, c.denied, c.linkAt = make(map[int]bool), make(map[int]bool), make(map[int]time.Time)
+	c.read = time.Time{}
 	c.moves, c.lossy = nil, c.world.unread != nil
 	c.badSince = time.Time{}
 	c.happened()
@@ -93,22 +96,33 @@ func (c *checker) learned(in core.Input) {
 	switch in := in.(type) {
 	case core.LinkEvent:
 		if in.Index != bondIndex && !in.Received.Before(c.read) {
-			c.linked[in.Index] = in.LinkUp
+			c.link(in.Index, in.LinkUp)
+			c.linkAt[in.Index] = in.Received
 		}
 	case core.NetworkRead:
 		if in.Err == nil {
 			c.read = in.Began
 			for i := range in.Network.Links {
-				c.linked[in.Network.Links[i].Index] = in.Network.Links[i].LinkUp()
+				if l := &in.Network.Links[i]; !c.linkAt[l.Index].After(in.Began) {
+					c.link(l.Index, l.LinkUp())
+				}
 			}
 		}
 	case core.Poll:
 		for index, up := range in.Up {
-			if !in.Began.Before(c.read) && !up {
-				c.linked[index] = false
+			if !in.Began.Before(c.read) && !in.Began.Before(c.linkAt[index]) {
+				c.denied[index] = !up
 			}
 		}
 	}
+}
+
+// link notes the carrier of a link. What ethtool said before is void if it changes.
+func (c *checker) link(index int, up bool) {
+	if c.linked[index] != up {
+		c.denied[index] = false
+	}
+	c.linked[index] = up
 }
 
 // known is how good a slave is by what bondd was told: 0 no link, 1 its path is
@@ -116,7 +130,7 @@ func (c *checker) learned(in core.Input) {
 func (c *checker) known(n *nic) int {
 	w := c.world
 	switch {
-	case n == nil || !c.linked[n.index] || n == c.lost:
+	case n == nil || !c.linked[n.index] || c.denied[n.index] || n == c.lost:
 		return 0
 	case !w.setup.Path:
 		return 3
@@ -227,6 +241,9 @@ func (c *checker) wrote(op state.Op) {
 // bound is how long traffic may be lost while another slave is good.
 func (c *checker) bound() time.Duration {
 	bound := 350 * time.Millisecond
+	if c.world.setup.Lag > 0 {
+		bound += 50 * time.Millisecond // until the release is read back
+	}
 	if c.world.setup.Path {
 		// A path dies within interval × missed_max + timeout; the loss of a link
 		// that was unproven may take that as well.
@@ -281,7 +298,7 @@ func (w *World) carries(n *nic) bool {
 	if w.setup.Path {
 		return n.good(w.now)
 	}
-	return n.present && n.up && n.carrier
+	return n.present && n.up && n.carrier && n.cable
 }
 
 // CheckLedger compares the flight recorder with what the driver did. It is for

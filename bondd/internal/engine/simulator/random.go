@@ -73,5 +73,8 @@ func randomSetup(r *rand.Rand) Setup {
 	if r.IntN(3) == 0 {
 		s.Train = time.Duration(r.IntN(3000)) * time.Millisecond
 	}
+	if r.IntN(4) == 0 {
+		s.Lag = time.Duration(r.IntN(2000)) * time.Millisecond
+	}
 	return s
 }

@@ -69,6 +69,8 @@ func parseSetup(line string) (Setup, error) {
 			}
 		case "forward":
 			s.Forward, err = time.ParseDuration(value)
+		case "lag":
+			s.Lag, err = time.ParseDuration(value)
 		case "train":
 			s.Train, err = time.ParseDuration(value)
 		default:
@@ -111,6 +113,9 @@ func (s *Script) String() string {
 	}
 	if s.Setup.Train > 0 {
 		word("train", s.Setup.Train.String())
+	}
+	if s.Setup.Lag > 0 {
+		word("lag", s.Setup.Lag.String())
 	}
 	b.WriteString("\n")
 	for _, a := range s.Actions {

@@ -32,6 +32,7 @@ type Setup struct {
 	Faults  bool     // events and reads may be late, lost or doubled; writes may be refused
 	Forward time.Duration
 	Train   time.Duration
+	Lag     time.Duration // from the loss of a cable, which ethtool tells at once, to that of the carrier
 }
 
 // A World is the core, a driver, cards, and the network behind them.
@@ -233,7 +234,7 @@ func (w *World) start() {
 		up := make(map[int]bool)
 		for _, n := range w.nics {
 			if n.present && n.master {
-				up[n.index] = n.up && n.carrier
+				up[n.index] = n.up && n.carrier && n.cable
 			}
 		}
 		began := w.now
