@@ -400,6 +400,9 @@ func (p *planner) park(bond *state.Link) {
 			continue
 		}
 		if bond != nil && l.Master == bond.Index {
+			if carries(l) && !p.carried(bond) {
+				continue // as in enslave
+			}
 			p.add(state.Release{Slave: name, Bond: p.name})
 		} else {
 			p.free(l)

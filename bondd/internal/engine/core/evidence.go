@@ -260,17 +260,22 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 	b.index = l.Index
 	first := c.inherit(b, l)
 	active := l.Bond.ActiveSlave
-	if !b.actedAt.Before(now) && b.cfg.HasActiveSlave() {
-		return // the read may be older than our own write; the next one is not
-	}
-	b.active = active
+	// A read may be older than our own write; the next one is not.
+	older := !b.actedAt.Before(now) && b.cfg.HasActiveSlave()
 	if !b.activeBackup() {
-		c.moved(b, active, now)
-		b.claims = nil
+		if !older {
+			b.active = active
+			c.moved(b, active, now)
+			b.claims = nil
+		}
 		c.dropped(b, before, now)
 		c.agree(b, now)
 		return
 	}
+	if older {
+		return
+	}
+	b.active = active
 	// The events that led here may not have been taken yet, and are to be heard
 	// first. What no event reports counts at the next read.
 	if name := c.nameOf(active); !first && name != b.told && name != "" && b.told != "" && b.untold != active {

@@ -102,8 +102,9 @@ func (c *Core) fails(b *bond, v *failover.Bond) (failed bool) {
 			w.master, w.linked = l.Master, false
 		}
 		blamed := failover.Blamed(v, s.Index)
-		// A slave that was asked to leave loses its link for that.
-		lost := w.linked && !s.LinkUp && !slices.Contains(b.parked, l.Name)
+		// A slave that is about to leave loses its link for that.
+		leaves := l.Slave != nil && slices.Contains(b.parked, l.Name)
+		lost := w.linked && !s.LinkUp && !leaves
 		if lost || blamed && !w.blamed {
 			w.Fail(c.now)
 			c.out.Remember = true
@@ -208,8 +209,9 @@ func (c *Core) spare(b *bond, v *failover.Bond) {
 		// Nothing ends before it was looked at, and what is not proven yet is no
 		// reason to begin anything.
 		held = b.held
+		in := slices.ContainsFunc(v.Slaves, func(s failover.Slave) bool { return s.LinkUp && !s.Parked })
 		for _, name := range b.parked {
-			if !slices.Contains(parked, name) {
+			if in && !slices.Contains(parked, name) {
 				parked = append(parked, name)
 			}
 		}

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"bondd.internal/bondd/internal/engine/core"
@@ -36,6 +37,7 @@ type checker struct {
 	linkAt   map[int]time.Time // when the last event about it was received
 	denied   map[int]bool      // ethtool says otherwise
 	read     time.Time         // when the last read of the kernel began
+	reason   state.Reason      // of the request that is being carried out; empty: there is none
 	byOther  bool              // another program makes the move at hand
 	lost     *nic              // its link was just reported to be lost, whatever it is now
 }
@@ -68,9 +70,6 @@ func (c *checker) restarted() {
 	if m := c.world.memory; m != nil {
 		c.told = m.Bonds["bond0"].Active
 	}
-	if a := c.world.driver.active; a != nil {
-		c.moves = []move{{to: a.name, at: c.world.now}}
-	}
 	c.disturbedFor(3 * time.Second)
 }
 
@@ -101,6 +100,9 @@ func (c *checker) learned(in core.Input) {
 		}
 	case core.NetworkRead:
 		if in.Err == nil {
+			if c.read.IsZero() {
+				c.firstRead(&in)
+			}
 			c.read = in.Began
 			for i := range in.Network.Links {
 				if l := &in.Network.Links[i]; !c.linkAt[l.Index].After(in.Began) {
@@ -115,6 +117,17 @@ func (c *checker) learned(in core.Input) {
 			}
 		}
 	}
+}
+
+// firstRead: what came and went between the start of bondd and the first read of
+// the kernel is nowhere to be found.
+func (c *checker) firstRead(r *core.NetworkRead) {
+	since := slices.DeleteFunc(c.moves, func(m move) bool { return !m.at.After(r.Began) })
+	c.moves = nil
+	if l := r.Network.Link("bond0"); l != nil && l.Bond.ActiveSlave != 0 {
+		c.moves = []move{{to: r.Network.LinkByIndex(l.Bond.ActiveSlave).Name, at: r.Began}}
+	}
+	c.moves = append(c.moves, since...)
 }
 
 // link notes the carrier of a link. What ethtool said before is void if it changes.
@@ -174,7 +187,7 @@ func (c *checker) disturbedNow() bool { return c.world.now.Before(c.faultEnd) }
 
 // moved: the driver has another active slave.
 func (c *checker) moved(from, to *nic) {
-	m := move{at: c.world.now}
+	m := move{at: c.world.now, reason: c.reason}
 	if from != nil {
 		m.from = from.name
 	}
@@ -325,7 +338,7 @@ func (w *World) CheckLedger() error {
 			continue
 		}
 		if told != "" {
-			want = append(want, move{from: told, to: m.to, at: m.at})
+			want = append(want, move{from: told, to: m.to, at: m.at, reason: m.reason})
 		}
 		told = m.to
 	}
@@ -336,6 +349,11 @@ func (w *World) CheckLedger() error {
 	for i, e := range entries {
 		if e.From != want[i].from || e.To != want[i].to {
 			c.fail("entry %d is %s -> %s, the driver's is %s -> %s", i, e.From, e.To, want[i].from, want[i].to)
+		}
+		// What bondd requests has its reason. Between two moves of one slave the
+		// driver may have been first, in which case either reason is right.
+		if r := want[i].reason; r != "" && e.Reason != r {
+			c.fail("entry %d, %s -> %s, has the reason %q, it was made for %q", i, e.From, e.To, e.Reason, r)
 		}
 	}
 	return c.err

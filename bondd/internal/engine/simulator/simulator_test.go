@@ -106,6 +106,9 @@ func TestWalk(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := &walk{t: t, setup: setup, actions: everyAction(setup)}
+			if testing.Short() {
+				tt.depth--
+			}
 			w.from([]Action{"wait 3s"}, tt.depth)
 			t.Logf("%d actions, depth %d: %d sequences, %d steps", len(w.actions), tt.depth, w.sequences, w.steps)
 		})

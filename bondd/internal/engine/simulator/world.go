@@ -312,6 +312,11 @@ func (w *World) carryOut(r *core.Request) error {
 		w.driver.inspect()
 		return nil
 	}
+	w.check.reason = r.Reason()
+	if w.check.reason == "" {
+		w.check.reason = state.ReasonLink // the fast path's only one
+	}
+	defer func() { w.check.reason = "" }()
 	return w.driver.setActive(w.byIndex(r.To))
 }
 
