@@ -24,6 +24,9 @@ type Target struct {
 	// Parked are the names of NICs that belong to the bond but are kept out of it
 	// for now; they are up, so that probes can run on them.
 	Parked []string
+	// Quiet are those of Parked that are down instead, so that the switch sends
+	// nothing to them.
+	Quiet []string
 	// Prio is the preference of NICs, by name; 0 where there is none.
 	Prio map[string]int
 	// Hold keeps the kernel from moving traffic back to a preferred slave that
@@ -407,7 +410,10 @@ func (p *planner) park(bond *state.Link) {
 		} else {
 			p.free(l)
 		}
-		if l.Master != 0 || !l.Parked() {
+		switch quiet := slices.Contains(p.Quiet, name); {
+		case quiet && l.Up && l.Master == 0:
+			p.add(state.Unpark{Link: name})
+		case !quiet && (l.Master != 0 || !l.Parked()):
 			p.add(state.Park{Link: name})
 		}
 	}

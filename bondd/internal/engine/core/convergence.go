@@ -133,6 +133,11 @@ func (c *Core) target(b *bond) *reconcile.Target {
 			t.Slaves = append(t.Slaves, name)
 		}
 	}
+	for name, q := range b.quiet {
+		if q.down {
+			t.Quiet = append(t.Quiet, name)
+		}
+	}
 	for i := range b.slaves {
 		t.Prio[b.slaves[i].name] = b.cfg.Prio[b.slaves[i].ref]
 	}

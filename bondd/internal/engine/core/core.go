@@ -143,6 +143,7 @@ func (Tick) apply(c *Core) {
 	for _, b := range c.bonds {
 		b.forget(c.now)
 	}
+	c.repeatInventory()
 	c.reading.rounds = 0
 	c.read(0)
 }

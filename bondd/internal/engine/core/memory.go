@@ -10,6 +10,7 @@ type Memory struct {
 // A BondMemory is the Memory of one bond.
 type BondMemory struct {
 	Active    string                      `json:"active,omitempty"`    // the active slave in the ledger
+	Parked    []string                    `json:"parked,omitempty"`    // NICs that are kept out of the bond
 	Ordered   string                      `json:"ordered,omitempty"`   // the slave that an operator has chosen
 	Penalties map[string]failover.Penalty `json:"penalties,omitempty"` // of flap damping, by the slave's name
 }
@@ -19,7 +20,10 @@ type BondMemory struct {
 func (c *Core) Memory() *Memory {
 	m := &Memory{Bonds: make(map[string]BondMemory)}
 	for _, b := range c.bonds {
-		kept := BondMemory{Active: b.told, Ordered: b.recalled.Ordered}
+		kept := BondMemory{Active: b.told, Ordered: b.recalled.Ordered, Parked: b.parked}
+		if !b.inherited {
+			kept = b.recalled
+		}
 		if b.ordered != 0 {
 			kept.Ordered = c.nameOf(b.ordered)
 		}

@@ -13,6 +13,7 @@ import (
 type restrictions struct {
 	watches map[string]*watch // by the NIC's name
 	parked  []string          // NICs that are kept out, see failover.Park
+	quiet   map[string]quiet  // those of them that have to have no link for now, see quieten
 	excused map[string]bool   // NICs that were, and that LACP has to judge since, see excuse
 	held    bool              // the driver is kept from choosing, see failover.Hold
 	ordered int               // index of the slave that an operator asked for, see failover.Bond
@@ -39,7 +40,8 @@ type watch struct {
 }
 
 func newRestrictions(cfg *config.Bond) restrictions {
-	return restrictions{watches: make(map[string]*watch), excused: make(map[string]bool), looked: len(cfg.Paths) == 0}
+	return restrictions{watches: make(map[string]*watch), excused: make(map[string]bool),
+		quiet: make(map[string]quiet), looked: len(cfg.Paths) == 0}
 }
 
 // inherit takes over what an earlier run of bondd has left in the kernel: it was
@@ -54,23 +56,20 @@ func (c *Core) inherit(b *bond, l *state.Link) (first bool) {
 		b.ordered = s.Index
 	}
 	b.told = b.recalled.Active // what the driver did since is a failover like any other
+	wasParked := b.recalled.Parked
 	b.recalled = BondMemory{}
 	if b.looked {
 		return true
 	}
-	var longest time.Duration
-	for i := range b.cfg.Paths {
-		p := &b.cfg.Paths[i]
-		longest = max(longest, time.Duration(max(p.MissedMax, p.ReturnAfter)+1)*p.Interval+p.Timeout)
-	}
-	b.lookUntil = c.now.Add(longest)
+	b.lookUntil = c.now.Add(b.judgedIn())
 	configured := b.cfg.Options["primary_reselect"]
 	b.held = configured != "" && configured != "failure" && l.Bond.Options["primary_reselect"] == "failure"
 	if b.activeBackup() {
 		return true
 	}
 	for i := range b.slaves {
-		if s := c.net.Link(b.slaves[i].name); s != nil && s.Master == 0 && s.Parked() {
+		s := c.net.Link(b.slaves[i].name)
+		if s != nil && s.Master == 0 && (s.Parked() || !s.Up && slices.Contains(wasParked, s.Name)) {
 			b.parked = append(b.parked, s.Name)
 		}
 	}
@@ -103,7 +102,7 @@ func (c *Core) fails(b *bond, v *failover.Bond) (failed bool) {
 		}
 		blamed := failover.Blamed(v, s.Index)
 		// A slave that is about to leave loses its link for that.
-		leaves := l.Slave != nil && slices.Contains(b.parked, l.Name)
+		leaves := l.Slave != nil && slices.Contains(b.parked, l.Name) || b.quiet[l.Name].down
 		lost := w.linked && !s.LinkUp && !leaves
 		if lost || blamed && !w.blamed {
 			w.Fail(c.now)
@@ -216,11 +215,92 @@ func (c *Core) spare(b *bond, v *failover.Bond) {
 			}
 		}
 	}
-	if held == b.held && slices.Equal(parked, b.parked) {
-		return
+	changed := held != b.held || !slices.Equal(parked, b.parked)
+	if !slices.Equal(parked, b.parked) {
+		c.out.Remember = true
 	}
 	b.held, b.parked = held, parked
-	c.read(0)
+	if c.quieten(b, v) || changed {
+		c.read(0)
+	}
+}
+
+// quiet is a parked NIC in a bond that the switch takes for a static group.
+type quiet struct {
+	down   bool
+	until  time.Time     // when that changes
+	length time.Duration // of the time without a link
+}
+
+// In the modes of a static group the switch sends to every port that has a link,
+// also to that of a NIC that is parked: what is sent there is lost. So such a NIC
+// has no link, but for quietTrial now and then in which its path may show that it
+// is back, at first after quietFirst, then later and later.
+const (
+	quietFirst = 10 * time.Second
+	quietMost  = 5 * time.Minute
+	quietTrial = 8 * time.Second // a card needs up to 5 s from up to link
+)
+
+// staticGroup reports whether the switch takes the ports of a bond for one group
+// without LACP (bonding.rst, "Switch Configuration").
+func (b *bond) staticGroup() bool {
+	switch b.cfg.Mode() {
+	case "balance-rr", "balance-xor", "broadcast":
+		return true
+	}
+	return false
+}
+
+// quieten decides which of the parked NICs have to have no link. It reports
+// whether that has changed.
+func (c *Core) quieten(b *bond, v *failover.Bond) (changed bool) {
+	if !b.staticGroup() {
+		return false
+	}
+	for name := range b.quiet {
+		if !slices.Contains(b.parked, name) {
+			changed = changed || b.quiet[name].down
+			delete(b.quiet, name)
+		}
+	}
+	for i := range v.Slaves {
+		s := &v.Slaves[i]
+		name := c.nameOf(s.Index)
+		if !slices.Contains(b.parked, name) {
+			continue
+		}
+		q, known := b.quiet[name]
+		was := q.down
+		switch {
+		case !known && !s.LinkUp:
+			continue // it has no link by itself
+		case s.Suppressed:
+			q.down, q.length, q.until = true, quietFirst, b.watches[name].ReuseAt()
+		case !known:
+			q = quiet{down: true, length: quietFirst, until: c.now.Add(quietFirst)}
+		case c.now.Before(q.until):
+		case q.down:
+			q.down, q.until = false, c.now.Add(quietTrial+b.judgedIn())
+		default:
+			q.down, q.length = true, min(2*q.length, quietMost)
+			q.until = c.now.Add(q.length)
+		}
+		b.quiet[name] = q
+		changed = changed || q.down != was
+	}
+	return changed
+}
+
+// judgedIn is how long it takes to judge the paths of a slave from when its link
+// came.
+func (b *bond) judgedIn() time.Duration {
+	var longest time.Duration
+	for i := range b.cfg.Paths {
+		p := &b.cfg.Paths[i]
+		longest = max(longest, time.Duration(max(p.MissedMax, p.ReturnAfter)+1)*p.Interval+p.Timeout)
+	}
+	return longest
 }
 
 // prepare leaves the fast path what it should do when a slave is lost.

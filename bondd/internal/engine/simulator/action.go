@@ -31,6 +31,7 @@ import (
 //	expect requests 0            since the last expect requests
 //	expect slaves eth0 eth1      that are in the bond
 //	expect ledger                the flight recorder has what the driver did
+//	expect link eth0 down|up     at the switch
 //	expect usable eth0           the slaves that bondd calls usable
 //	expect penalty eth0 1        of flap damping, rounded
 //	expect answer done           to the last order
@@ -98,6 +99,8 @@ func (w *World) Do(a Action) error {
 		w.inventory = nil
 		if arg(1) == "fails" {
 			w.inventory = errors.New("no such device")
+		} else if w.driver.mode() != "active-backup" {
+			w.check.disturbedFor(35 * time.Second) // until it is tried again
 		}
 	case "reads":
 		w.unread = nil
@@ -190,6 +193,11 @@ func (w *World) expect(f []string) error {
 			}
 		}
 		got = strings.TrimSpace(got)
+	case "link":
+		want = arg(2)
+		if got = "down"; w.byName(arg(1)) != nil && w.byName(arg(1)).carrier {
+			got = "up"
+		}
 	case "penalty":
 		want = arg(2)
 		for i := range b.Slaves {

@@ -22,11 +22,11 @@ type checker struct {
 	world *World
 	err   error
 
-	badSince  time.Time // traffic has been lost since then although a proven slave is there
-	goodSince map[*nic]time.Time
-	event     time.Time // of the last thing that happened from outside
-	faultEnd  time.Time // until when nothing is expected of bondd in time
-	writes    []time.Time
+	badSince time.Time          // traffic has been lost since then although a proven slave is there
+	outSince map[*nic]time.Time // since when a card has had a link and was not in the bond
+	event    time.Time          // of the last thing that happened from outside
+	faultEnd time.Time          // until when nothing is expected of bondd in time
+	writes   []time.Time
 
 	moves    []move            // that the driver has made since bondd runs
 	lossy    bool              // an event was lost since bondd runs: moves may have been seen as one
@@ -60,7 +60,7 @@ func (c *checker) restarted() {
 	c.linked, c.denied, c.linkAt = make(map[int]bool), make(map[int]bool), make(map[int]time.Time)
 	c.read = time.Time{}
 	c.moves, c.lossy = nil, c.world.unread != nil
-	c.badSince = time.Time{}
+	c.badSince, c.outSince = time.Time{}, make(map[*nic]time.Time)
 	c.happened()
 	c.entries = 0
 	if h := c.world.history; len(h) > 0 {
@@ -240,12 +240,15 @@ func (c *checker) executed(p *core.Plan) {
 // Bounds of the writes in a time in which nothing happens.
 const (
 	quietAfter = 90 * time.Second
-	quietMost  = 0
 )
 
 // wrote: bondd writes to the kernel.
 func (c *checker) wrote(op state.Op) {
 	w := c.world
+	switch op.(type) {
+	case state.Park, state.Unpark: // the trials of a static group go on, later and later
+		return
+	}
 	if w.now.Sub(c.event) > quietAfter && w.refuse == 0 && !c.disturbedNow() {
 		c.fail("%q is written although nothing has happened for %v", op, w.now.Sub(c.event))
 	}
@@ -275,6 +278,7 @@ func (c *checker) after() {
 		return
 	}
 	d := &w.driver
+	c.staticGroup()
 	proven := false // a slave that is good, and that bondd and the driver know to be
 	for _, n := range w.nics {
 		good := n.good(w.now) && n.master && n.mii == state.MIIUp
@@ -294,6 +298,9 @@ func (c *checker) after() {
 			lost = lost || (s.mii == state.MIIUp || s.mii == state.MIIFail) && !w.carries(s)
 		}
 	}
+	if w.inventory != nil && d.mode() != "active-backup" {
+		c.disturbedFor(3 * time.Second) // without an inventory nothing is planned, and so nothing parked
+	}
 	if w.targetDead || !lost || !proven || c.disturbedNow() {
 		c.badSince = time.Time{}
 		return
@@ -303,6 +310,28 @@ func (c *checker) after() {
 	}
 	if w.now.Sub(c.badSince) > c.bound() {
 		c.fail("traffic has been lost for %v although another slave is proven: %s", w.now.Sub(c.badSince), w.describe())
+	}
+}
+
+// staticGroup: a switch sends to every port of a static group that has a link. So
+// a card that is kept out of such a bond has none, but for the trials of its path.
+func (c *checker) staticGroup() {
+	w := c.world
+	switch w.driver.mode() {
+	case "balance-rr", "balance-xor", "broadcast":
+	default:
+		return
+	}
+	for _, n := range w.nics {
+		out := n.present && n.up && n.carrier && !n.master && w.setup.Kinds == nil
+		switch {
+		case !out || c.disturbedNow() || !w.driver.carrier():
+			delete(c.outSince, n)
+		case c.outSince[n].IsZero():
+			c.outSince[n] = w.now
+		case w.now.Sub(c.outSince[n]) > 12*time.Second+w.setup.Train:
+			c.fail("%s is kept out of the bond for %v with a link", n.name, w.now.Sub(c.outSince[n]))
+		}
 	}
 }
 
