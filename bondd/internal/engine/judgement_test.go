@@ -43,7 +43,7 @@ func (fakeChecker) Run(ctx context.Context) error {
 func found(e *Engine, states ...state.PathState) {
 	r := map[int][]state.Path{}
 	for i, s := range states {
-		r[i+1] = []state.Path{{Target: target, State: s}}
+		r[i+1] = []state.Path{{Target: target, State: s, Proven: s == state.PathUp}}
 	}
 	e.inputC <- core.PathReport{Bond: "bond0", Paths: r}
 	time.Sleep(50 * time.Millisecond)

@@ -59,6 +59,9 @@ type Slave struct {
 	// Paths are the states of the bond's paths from this slave, in the same
 	// order for every slave. Where none is checked, nothing is known.
 	Paths [MaxPaths]state.PathState
+	// Proven are those of Paths, as bits, that have replied for long enough since
+	// the link came.
+	Proven uint
 }
 
 // MaxPaths is how many paths a bond can have.
@@ -266,21 +269,17 @@ func blamed(b *Bond, s *Slave, heard uint) bool {
 	return down == heard
 }
 
-// unproven reports whether a slave's paths have not replied yet since its link
-// came, although their targets reply to another slave: nothing is known of it,
-// which is worse than good and better than dead.
+// unproven reports whether a slave's paths have not replied for long enough
+// since its link came, although their targets reply to some slave: little is
+// known of it, which is worse than good and better than dead.
 func unproven(b *Bond, s *Slave, heard uint) bool {
-	if heard == 0 || !s.LinkUp {
+	switch {
+	case b.Targets == 0 || heard == 0 || !s.LinkUp:
 		return false
+	case b.AllPaths:
+		return heard&^s.Proven != 0
 	}
-	unknown, replied := false, false
-	for t := range b.Targets {
-		if heard&(1<<t) != 0 {
-			unknown = unknown || s.Paths[t] == state.PathUnknown
-			replied = replied || s.Paths[t] == state.PathUp || s.Paths[t] == state.PathMissing
-		}
-	}
-	return unknown && (b.AllPaths || !replied)
+	return heard&s.Proven == 0
 }
 
 // replied reports whether a slave has shown since its link came that its paths
@@ -290,18 +289,8 @@ func replied(b *Bond, s *Slave) bool {
 	if b.Targets == 0 {
 		return true
 	}
-	up := 0
-	for t := range b.Targets {
-		if s.Paths[t] == state.PathUp || s.Paths[t] == state.PathMissing {
-			up++
-		}
-	}
-	if b.AllPaths {
-		// A target that replies to no slave says nothing about this one.
-		heard := answering(b)
-		return up > 0 && !unproven(b, s, heard) && !blamed(b, s, heard)
-	}
-	return up > 0
+	heard := answering(b)
+	return s.Proven != 0 && !unproven(b, s, heard) && !blamed(b, s, heard)
 }
 
 // Unproven reports whether the paths of the slave of that index have not replied

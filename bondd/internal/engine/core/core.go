@@ -43,7 +43,6 @@ type Core struct {
 	reading  reading
 	ledger   ledger
 	totals   state.Totals
-	writes   func() uint64
 }
 
 // reading is what is known of the reads of the kernel's state.

@@ -336,6 +336,9 @@ func (c *Core) view(b *bond) failover.Bond {
 		}
 		for t, p := range b.paths[l.Index] {
 			s.Paths[t] = p.State
+			if p.Proven {
+				s.Proven |= 1 << t
+			}
 		}
 		v.Slaves = append(v.Slaves, s)
 	}

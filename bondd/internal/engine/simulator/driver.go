@@ -355,9 +355,7 @@ func (w *World) network() *state.Network {
 		bond.Bond.ActiveSlave = d.active.index
 	}
 	n.Links = append(n.Links, bond)
-	for _, p := range w.addresses {
-		n.Addresses = append(n.Addresses, p)
-	}
+	n.Addresses = append(n.Addresses, w.addresses...)
 	return n
 }
 

@@ -26,20 +26,19 @@ type checker struct {
 	outSince map[*nic]time.Time // since when a card has had a link and was not in the bond
 	event    time.Time          // of the last thing that happened from outside
 	faultEnd time.Time          // until when nothing is expected of bondd in time
-	writes   []time.Time
 
-	moves    []move            // that the driver has made since bondd runs
-	lossy    bool              // an event was lost since bondd runs: moves may have been seen as one
-	told     string            // the active slave in the ledger
-	recorded int               // moves that the ledger must have
-	entries  uint64            // number of the last entry before this run
-	linked   map[int]bool      // by index: it has a link, as bondd knows
-	linkAt   map[int]time.Time // when the last event about it was received
-	denied   map[int]bool      // ethtool says otherwise
-	read     time.Time         // when the last read of the kernel began
-	reason   state.Reason      // of the request that is being carried out; empty: there is none
-	byOther  bool              // another program makes the move at hand
-	lost     *nic              // its link was just reported to be lost, whatever it is now
+	moves   []move            // that the driver has made since bondd runs
+	lossy   bool              // an event was lost since bondd runs: moves may have been seen as one
+	told    string            // the active slave in the ledger
+	entries uint64            // number of the last entry before this run
+	linked  map[int]bool      // by index: it has a link, as bondd knows
+	linkAt  map[int]time.Time // when the last event about it was received
+	denied  map[int]bool      // ethtool says otherwise
+	trusted map[int]bool      // ethtool has said once that there is a link
+	read    time.Time         // when the last read of the kernel began
+	reason  state.Reason      // of the request that is being carried out; empty: there is none
+	byOther bool              // another program makes the move at hand
+	lost    *nic              // its link was just reported to be lost, whatever it is now
 }
 
 // A move is a change of the active slave.
@@ -58,7 +57,7 @@ func (c *checker) fail(format string, args ...any) {
 // restarted: bondd has just been started.
 func (c *checker) restarted() {
 	c.linked, c.denied, c.linkAt = make(map[int]bool), make(map[int]bool), make(map[int]time.Time)
-	c.read = time.Time{}
+	c.trusted, c.read = make(map[int]bool), time.Time{}
 	c.moves, c.lossy = nil, c.world.unread != nil
 	c.badSince, c.outSince = time.Time{}, make(map[*nic]time.Time)
 	c.happened()
@@ -114,6 +113,7 @@ func (c *checker) learned(in core.Input) {
 		for index, up := range in.Up {
 			if !in.Began.Before(c.read) && !in.Began.Before(c.linkAt[index]) {
 				c.denied[index] = !up
+				c.trusted[index] = c.trusted[index] || up
 			}
 		}
 	}
@@ -158,10 +158,10 @@ func (c *checker) known(n *nic) int {
 	switch {
 	case !replied:
 		return 3 // the target replies to nobody
-	case len(p) == 0 || p[0].State == state.PathUnknown:
-		return 2
-	case p[0].State == state.PathDown:
+	case len(p) > 0 && p[0].State == state.PathDown:
 		return 1
+	case len(p) == 0 || !p[0].Proven:
+		return 2
 	}
 	return 3
 }
@@ -177,7 +177,7 @@ func (c *checker) requested(r *core.Request) {
 		c.fail("traffic is moved from %s (%d) to the worse %s (%d), for %q", from.name, c.known(from), to.name, c.known(to), r.Reason())
 	}
 	if r.Reason() == state.ReasonPrimary && w.setup.Path {
-		if p := w.report[to.index]; len(p) == 0 || p[0].State != state.PathUp {
+		if p := w.report[to.index]; len(p) == 0 || !p[0].Proven {
 			c.fail("traffic returns to %s, which is not proven", to.name)
 		}
 	}
@@ -201,7 +201,7 @@ func (c *checker) moved(from, to *nic) {
 	}
 	// Whoever made it: the driver has to be kept from a slave that is not proven
 	// while traffic is on one that is.
-	if c.known(from) == 3 && from.good(w.now) && w.report[from.index] != nil && w.report[from.index][0].State == state.PathUp &&
+	if c.known(from) == 3 && from.good(w.now) && w.report[from.index] != nil && w.report[from.index][0].Proven &&
 		c.known(to) < 3 && from.mii == state.MIIUp && from.master {
 		c.fail("traffic moves from %s, which is proven, to %s, which is not", from.name, to.name)
 	}
@@ -284,7 +284,7 @@ func (c *checker) after() {
 		good := n.good(w.now) && n.master && n.mii == state.MIIUp
 		if good && w.setup.Path {
 			p := w.report[n.index]
-			good = len(p) > 0 && p[0].State == state.PathUp
+			good = len(p) > 0 && p[0].Proven
 		}
 		proven = proven || good
 	}
@@ -340,7 +340,8 @@ func (w *World) carries(n *nic) bool {
 	if w.setup.Path {
 		return n.good(w.now)
 	}
-	return n.present && n.up && n.carrier && n.cable
+	// Before ethtool has said once that there is a link, its word does not count.
+	return n.present && n.up && n.carrier && (n.cable || !w.check.trusted[n.index])
 }
 
 // CheckLedger compares the flight recorder with what the driver did. It is for

@@ -14,7 +14,7 @@ type pathModel struct {
 	dead            bool
 	replies, misses int // in a row
 	linked          bool
-	judged          bool // there is a state that was not reported yet
+	proven          bool
 }
 
 // round is one probe and its reply, or none.
@@ -22,17 +22,18 @@ func (p *pathModel) round(cfg *config.Path, reply bool) {
 	if reply {
 		p.misses = 0
 		p.replies++
-		if p.state == state.PathMissing || p.replies >= cfg.ReturnAfter {
+		if !p.dead || p.replies >= cfg.ReturnAfter {
 			p.dead, p.state = false, state.PathUp
 		}
+		p.proven = p.proven || p.replies >= cfg.ReturnAfter
 		return
 	}
 	p.replies = 0
 	p.misses++
 	switch {
 	case p.misses >= cfg.MissedMax || p.dead:
-		p.dead, p.state = true, state.PathDown
-	case p.state == state.PathUp:
+		p.dead, p.proven, p.state = true, false, state.PathDown
+	default:
 		p.state = state.PathMissing
 	}
 }
@@ -40,7 +41,7 @@ func (p *pathModel) round(cfg *config.Path, reply bool) {
 // link is a change of the card's link.
 func (p *pathModel) link(up bool) {
 	p.linked, p.replies, p.misses = up, 0, 0
-	p.state = state.PathUnknown
+	p.state, p.proven = state.PathUnknown, false
 	if up && p.dead {
 		p.state = state.PathDown
 	}
@@ -88,7 +89,7 @@ func (w *World) reportPaths() {
 	report := make(map[int][]state.Path, len(w.probes))
 	for i := range w.probes {
 		if n := w.byIndex(w.probes[i].Index); n != nil {
-			report[n.index] = []state.Path{{Target: w.cfg.Bonds[0].Paths[0].Target, State: n.path.state}}
+			report[n.index] = []state.Path{{Target: w.cfg.Bonds[0].Paths[0].Target, State: n.path.state, Proven: n.path.proven}}
 		}
 	}
 	run := w.run

@@ -66,7 +66,6 @@ type World struct {
 	inventory error // what the next inventories answer
 	unread    error // what reads of the kernel answer
 	refuse    int   // how many of the next writes the kernel refuses
-	inFlight  bool  // a step is being carried out
 
 	Steps int
 	trace *strings.Builder // nil: none
