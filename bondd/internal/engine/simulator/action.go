@@ -140,6 +140,7 @@ func (w *World) card(n *nic, back bool) {
 		}
 		n.up, n.carrier, n.noARP, n.ipv6 = false, false, false, true
 		n.present = false
+		delete(w.check.trusted, n.index)
 		w.event(n)
 		return
 	}
