@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -13,10 +14,12 @@ import (
 
 	"bondd.internal/bondd/internal/drill"
 	"bondd.internal/bondd/internal/engine"
+	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/history"
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/metrics"
 	"bondd.internal/bondd/internal/pathcheck"
+	"bondd.internal/bondd/internal/statefile"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -141,6 +144,7 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		if deps.History, err = history.Load(dir); err != nil {
 			log.Error("history: the entries of earlier runs are not there", "err", err)
 		}
+		remember(dir, &deps, log)
 	}
 	e := engine.New(cfg, source, deps)
 
@@ -170,6 +174,17 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		})
 	}
 	return g.Wait()
+}
+
+// remember has the engine keep in a folder what the next run has to know.
+func remember(dir string, deps *engine.Deps, log *slog.Logger) {
+	const most = 64 << 10 // bytes; a slave needs about 100
+	path := filepath.Join(dir, "memory.json")
+	if err := statefile.ReadJSON(path, most, &deps.Memory); err != nil {
+		deps.Memory = nil
+		log.Error("state: what an earlier run has kept is not there", "err", err)
+	}
+	deps.Remember = func(m *core.Memory) error { return statefile.WriteJSON(path, m) }
 }
 
 // serve keeps the page served. A port that is taken or a certificate that is

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -340,32 +341,41 @@ func datagram(kind uint16, body []byte) []byte {
 	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }
 
+// bridgePort is a message of the family of bridges, which has no carrier.
+func bridgePort(link []byte) []byte {
+	b := slices.Clone(link[:unix.SizeofIfInfomsg])
+	b[0] = unix.AF_BRIDGE
+	return b
+}
+
 func TestSplitEvents(t *testing.T) {
 	slave, bond := slaveMessage(t, stats(25)), bondMessage(t)
 	at := time.Unix(1, 0)
 	for _, tt := range []struct {
 		name string
 		data []byte
-		want []LinkEvent
+		want []state.LinkEvent
 	}{
-		{"a slave without carrier", datagram(unix.RTM_NEWLINK, slave), []LinkEvent{{Received: at, Index: 3}}},
+		{"a slave without carrier", datagram(unix.RTM_NEWLINK, slave), []state.LinkEvent{{Received: at, Index: 3}}},
 		{"a bond with carrier, then its slave", append(datagram(unix.RTM_NEWLINK, bond), datagram(unix.RTM_NEWLINK, slave)...),
-			[]LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}, {Received: at, Index: 3}}},
-		{"a link that went has none", datagram(unix.RTM_DELLINK, bond), []LinkEvent{{Received: at, Index: 7, Gone: true, Active: 3}}},
+			[]state.LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}, {Received: at, Index: 3}}},
+		{"a link that went has none", datagram(unix.RTM_DELLINK, bond), []state.LinkEvent{{Received: at, Index: 7, Gone: true, Active: 3}}},
 		{"down, whatever the carrier", datagram(unix.RTM_NEWLINK, attributes(t, ifinfo(3, 0), func(ae *netlink.AttributeEncoder) { ae.Uint8(unix.IFLA_CARRIER, 1) })),
-			[]LinkEvent{{Received: at, Index: 3}}},
-		{"other messages are passed over", append(datagram(unix.RTM_NEWADDR, slave), datagram(unix.RTM_NEWLINK, bond)...), []LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}}},
+			[]state.LinkEvent{{Received: at, Index: 3}}},
+		{"other messages are passed over", append(datagram(unix.RTM_NEWADDR, slave), datagram(unix.RTM_NEWLINK, bond)...), []state.LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}}},
 		{"a bond that failed over", datagram(unix.RTM_NEWLINK, attributes(t, bond, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_EVENT, unix.IFLA_EVENT_BONDING_FAILOVER) })),
-			[]LinkEvent{{Received: at, Index: 7, LinkUp: true, Failover: true, Active: 3}}},
-		{"half a header", []byte{1, 2, 3}, []LinkEvent{{Received: at, Lost: true}}},
-		{"a length beyond the end", datagram(unix.RTM_NEWLINK, slave)[:40], []LinkEvent{{Received: at, Lost: true}}},
-		{"a length below the header", make([]byte, 32), []LinkEvent{{Received: at, Lost: true}}},
-		{"no ifinfomsg", datagram(unix.RTM_NEWLINK, []byte{0, 0, 0, 0}), []LinkEvent{{Received: at, Lost: true}}},
+			[]state.LinkEvent{{Received: at, Index: 7, LinkUp: true, Failover: true, Active: 3}}},
+		{"a bridge's report about its port is passed over",
+			append(datagram(unix.RTM_NEWLINK, bridgePort(slave)), datagram(unix.RTM_DELLINK, bridgePort(slave))...), nil},
+		{"half a header", []byte{1, 2, 3}, []state.LinkEvent{{Received: at, Lost: true}}},
+		{"a length beyond the end", datagram(unix.RTM_NEWLINK, slave)[:40], []state.LinkEvent{{Received: at, Lost: true}}},
+		{"a length below the header", make([]byte, 32), []state.LinkEvent{{Received: at, Lost: true}}},
+		{"no ifinfomsg", datagram(unix.RTM_NEWLINK, []byte{0, 0, 0, 0}), []state.LinkEvent{{Received: at, Lost: true}}},
 		{"nothing", nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var got []LinkEvent
-			splitEvents(tt.data, at, new(LinkEvent), func(ev *LinkEvent) { got = append(got, *ev) })
+			var got []state.LinkEvent
+			splitEvents(tt.data, at, new(state.LinkEvent), func(ev *state.LinkEvent) { got = append(got, *ev) })
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
@@ -376,8 +386,8 @@ func TestSplitEvents(t *testing.T) {
 // The way of an event to the reflex is free of garbage.
 func TestSplitEventsAllocates(t *testing.T) {
 	data := append(datagram(unix.RTM_NEWLINK, bondMessage(t)), datagram(unix.RTM_NEWLINK, slaveMessage(t, stats(25)))...)
-	ev, events := new(LinkEvent), 0
-	handle := func(*LinkEvent) { events++ }
+	ev, events := new(state.LinkEvent), 0
+	handle := func(*state.LinkEvent) { events++ }
 	if n := testing.AllocsPerRun(100, func() { splitEvents(data, time.Time{}, ev, handle) }); n != 0 || events == 0 {
 		t.Errorf("%v allocations for each datagram, %d events", n, events)
 	}
@@ -416,7 +426,7 @@ func FuzzDecode(f *testing.F) {
 		if r, ok, err := decodeRoute(data); err == nil && ok && (!r.Dst.IsValid() || r.Index == 0) {
 			t.Errorf("route %+v", r)
 		}
-		splitEvents(data, time.Time{}, new(LinkEvent), func(ev *LinkEvent) {
+		splitEvents(data, time.Time{}, new(state.LinkEvent), func(ev *state.LinkEvent) {
 			if ev.Lost && (ev.LinkUp || ev.Gone) && ev.Index == 0 {
 				t.Errorf("event %+v", ev)
 			}

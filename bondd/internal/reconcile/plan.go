@@ -22,6 +22,9 @@ type Target struct {
 	// Parked are the names of NICs that belong to the bond but are kept out of it
 	// for now; they are up, so that probes can run on them.
 	Parked []string
+	// Quiet are those of Parked that are down instead, so that the switch sends
+	// nothing to them.
+	Quiet []string
 	// Prio is the preference of NICs, by name; 0 where there is none.
 	Prio map[string]int
 	// Hold keeps the kernel from moving traffic back to a preferred slave that
@@ -368,10 +371,29 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 		return
 	}
 	for i := range p.net.Links {
-		if l := &p.net.Links[i]; l.Master == bond.Index && !slices.Contains(p.Slaves, l.Name) && !slices.Contains(p.Parked, l.Name) {
-			p.add(state.Release{Slave: l.Name, Bond: p.name})
+		l := &p.net.Links[i]
+		if l.Master != bond.Index || slices.Contains(p.Slaves, l.Name) || slices.Contains(p.Parked, l.Name) {
+			continue
 		}
+		if carries(l) && !p.carried(bond) {
+			continue // it is the last one that works: it goes once another is up
+		}
+		p.add(state.Release{Slave: l.Name, Bond: p.name})
 	}
+}
+
+// carries reports whether the driver uses a slave.
+func carries(l *state.Link) bool {
+	return l.LinkUp() && l.Slave != nil && l.Slave.MIIStatus == state.MIIUp
+}
+
+// carried reports whether one of the slaves that the bond should have is in it
+// and carries traffic.
+func (p *planner) carried(bond *state.Link) bool {
+	return slices.ContainsFunc(p.Slaves, func(name string) bool {
+		l := p.net.Link(name)
+		return l != nil && l.Master == bond.Index && carries(l)
+	})
 }
 
 // park plans the NICs that are kept out of the bond.
@@ -382,11 +404,17 @@ func (p *planner) park(bond *state.Link) {
 			continue
 		}
 		if bond != nil && l.Master == bond.Index {
+			if carries(l) && !p.carried(bond) {
+				continue // as in enslave
+			}
 			p.add(state.Release{Slave: name, Bond: p.name})
 		} else {
 			p.free(l)
 		}
-		if l.Master != 0 || !l.Parked() {
+		switch quiet := slices.Contains(p.Quiet, name); {
+		case quiet && l.Up && l.Master == 0:
+			p.add(state.Unpark{Link: name})
+		case !quiet && (l.Master != 0 || !l.Parked()):
 			p.add(state.Park{Link: name})
 		}
 	}

@@ -1,7 +1,8 @@
-package engine
+package core
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -12,91 +13,88 @@ import (
 	"bondd.internal/hwprobe"
 )
 
-// publish makes a new Snapshot of all that is known. What differs from the last
-// one in a way that a person would want to know becomes an event and a log line.
-func (e *Engine) publish(now time.Time) {
+// Snapshot returns all that is known as a new state.Snapshot. What differs from
+// the last one in a way that a person would want to know becomes an event and a
+// log line, which are returned with it.
+func (c *Core) Snapshot(now time.Time) (*state.Snapshot, []LogLine) {
+	c.now = now
 	s := &state.Snapshot{
-		Version:  e.deps.Version,
-		Started:  e.started,
+		Version:  c.opts.Version,
+		Started:  c.started,
 		Time:     now,
-		Sampled:  e.lastRead,
-		Hardware: e.hardware,
-		Totals:   e.totals,
+		Sampled:  c.reading.last,
+		Hardware: c.hardware.report,
+		Totals:   c.totals,
 		Config: state.ConfigStatus{
-			Source:  e.source.Name,
-			Error:   e.source.Error,
-			Applied: e.applied,
-			TOML:    e.toml,
+			Source:  c.opts.Source.Name,
+			Error:   c.opts.Source.Error,
+			Applied: c.reading.applied,
+			TOML:    c.toml,
 		},
 	}
-	s.Totals.PollDuration = e.totals.PollDuration.Clone()
-	if e.deps.Writes != nil {
-		s.Totals.Writes = e.deps.Writes()
-	}
-	for _, b := range e.bonds {
-		s.Bonds = append(s.Bonds, e.bondState(b))
+	s.Totals.PollDuration = c.totals.PollDuration.Clone()
+	for _, b := range c.bonds {
+		s.Bonds = append(s.Bonds, c.bondState(b))
 		s.Config.Drift = append(s.Config.Drift, b.drift...)
 	}
-	if old := e.snapshot.Load(); old != nil {
+	var lines []LogLine
+	if old := c.ledger.published; old != nil {
 		// A link is lost before its traffic moves.
-		for _, ev := range append(changes(old, s), e.switches...) {
-			e.note(ev)
+		for _, ev := range append(changes(old, s), c.ledger.moves...) {
+			lines = append(lines, c.note(ev))
 		}
-		e.switches = nil
+		c.ledger.moves = nil
 	}
-	s.Events, s.History = e.events, e.history
-	e.snapshot.Store(s)
-	e.subs.tell()
-	for _, b := range e.bonds {
-		b.confirm(e.nameOf(b.active), now)
-	}
+	s.Events, s.History = c.ledger.events, c.ledger.history
+	c.ledger.published = s
+	return s, lines
 }
 
-// note keeps an event and logs it. The slice that is published is never
-// written to again.
-func (e *Engine) note(ev state.Event) {
-	e.events = append([]state.Event{ev}, e.events[:min(len(e.events), state.MaxEvents-1)]...)
-	args := []any{}
+// note keeps an event and returns its log line. The slice that is published is
+// never written to again.
+func (c *Core) note(ev state.Event) LogLine {
+	kept := c.ledger.events[:min(len(c.ledger.events), state.MaxEvents-1)]
+	c.ledger.events = append([]state.Event{ev}, kept...)
+	line := LogLine{Level: slog.LevelInfo, Message: ev.Kind + ": " + ev.Message}
+	if !ev.Good {
+		line.Level = slog.LevelWarn
+	}
 	if ev.Bond != "" {
-		args = append(args, "bond", ev.Bond)
+		line.Attrs = append(line.Attrs, slog.String("bond", ev.Bond))
 	}
 	if ev.Slave != "" {
-		args = append(args, "slave", ev.Slave)
+		line.Attrs = append(line.Attrs, slog.String("slave", ev.Slave))
 	}
-	if ev.Good {
-		e.log.Info(ev.Kind+": "+ev.Message, args...)
-	} else {
-		e.log.Warn(ev.Kind+": "+ev.Message, args...)
-	}
+	return line
 }
 
 // bondState is a bond as it is published.
-func (e *Engine) bondState(b *bond) state.Bond {
+func (c *Core) bondState(b *bond) state.Bond {
 	s := state.Bond{
 		Name:             b.cfg.Name,
 		Mode:             b.cfg.Mode(),
 		DHCP:             b.dhcp,
-		Chosen:           e.nameOf(b.chosen),
+		Chosen:           c.nameOf(b.ordered),
 		Failovers:        maps.Clone(b.failovers),
 		LastFailover:     b.lastFailover,
 		LastFailoverTook: b.lastTook,
 		FailoverDuration: b.duration.Clone(),
 	}
-	l := e.net.LinkByIndex(b.index)
+	l := c.net.LinkByIndex(b.index)
 	if l != nil && l.Bond != nil {
 		s.Mode = l.Bond.Options["mode"]
 		s.MAC, s.MTU, s.Options, s.Counters = l.MAC, l.MTU, l.Bond.Options, l.Counters
-		for _, a := range e.net.Addresses {
+		for _, a := range c.net.Addresses {
 			if a.Index == l.Index && !a.LinkLocal {
 				s.Addresses = append(s.Addresses, a.Prefix)
 			}
 		}
-		for _, r := range e.net.Routes {
+		for _, r := range c.net.Routes {
 			if r.Index == l.Index && r.Dst.Bits() == 0 && r.Gateway.IsValid() {
 				s.Gateways = append(s.Gateways, r.Gateway)
 			}
 		}
-		s.ActiveSlave = e.nameOf(b.active)
+		s.ActiveSlave = c.nameOf(b.active)
 		s.LACP = l.Bond.LACP
 	}
 	if len(b.cfg.Paths) > 0 {
@@ -104,46 +102,45 @@ func (e *Engine) bondState(b *bond) state.Bond {
 	}
 	carrying := false
 	for i := range b.slaves {
-		slave := e.slaveState(b, &b.slaves[i])
+		slave := c.slaveState(b, &b.slaves[i])
 		carrying = carrying || slave.Active && slave.Usable()
 		s.Slaves = append(s.Slaves, slave)
 	}
-	s.Up = l != nil && l.Up && carrying
-	s.Problem = e.problem(&s, l)
+	s.Up = l != nil && l.Up && l.Carrier && carrying
+	s.Problem = c.problem(&s, l)
 	s.Degraded = s.Up && s.Problem != ""
 	return s
 }
 
 // slaveState is a configured slave as it is published.
-func (e *Engine) slaveState(b *bond, m *member) state.Slave {
+func (c *Core) slaveState(b *bond, m *member) state.Slave {
 	s := state.Slave{Name: m.name, MIIStatus: state.MIIDown, LeftOut: m.leftOut, Prio: b.cfg.Prio[m.ref]}
-	if n := e.nic(m.name); n != nil {
+	if n := c.nic(m.name); n != nil {
 		s.Driver, s.SpeedMbps, s.Duplex = n.Driver, n.SpeedMbps, n.Duplex
 		s.PermanentMAC, _ = state.ParseMAC(n.PermanentMAC)
 	}
 	if w := b.watches[m.name]; w != nil {
-		now := time.Now()
-		s.Penalty = w.Penalty(now)
-		if s.Suppressed = w.Suppressed(now); s.Suppressed {
+		s.Penalty = w.Penalty(c.now)
+		if s.Suppressed = w.Suppressed(c.now); s.Suppressed {
 			s.ReuseAt = w.ReuseAt()
 		}
 	}
-	l := e.net.Link(m.name)
+	l := c.net.Link(m.name)
 	if !m.present || l == nil {
 		s.SpeedMbps, s.Duplex = nil, ""
 		return s
 	}
 	s.Present = true
-	s.LinkUp = e.links[l.Index].linkUp()
+	s.LinkUp = c.links[l.Index].linkUp()
 	s.CarrierChanges, s.Counters = l.CarrierChanges, l.Counters
 	if !s.LinkUp {
 		s.SpeedMbps, s.Duplex = nil, ""
 	}
 	if len(b.cfg.Paths) > 0 {
-		s.Paths = b.pathStates[l.Index]
+		s.Paths = b.paths[l.Index]
 		s.PathUp = b.pathUp(s.Paths)
 	}
-	s.FastLinkDown = e.tunings[l.Index]
+	s.FastLinkDown = c.tunings[l.Index]
 	if l.Slave == nil || l.Master != b.index || b.index == 0 {
 		s.Parked = l.Master == 0 && slices.Contains(b.parked, m.name)
 		if s.LeftOut == "" {
@@ -163,7 +160,7 @@ func (e *Engine) slaveState(b *bond, m *member) state.Slave {
 }
 
 // problem says in one sentence what keeps a bond from being healthy.
-func (e *Engine) problem(s *state.Bond, l *state.Link) string {
+func (c *Core) problem(s *state.Bond, l *state.Link) string {
 	var why []string
 	for _, t := range silent(s) {
 		why = append(why, fmt.Sprintf("%s answers no slave", t))
@@ -181,6 +178,8 @@ func (e *Engine) problem(s *state.Bond, l *state.Link) string {
 		return "there is no network card to bond"
 	case l == nil:
 		why = append([]string{"the bond is not made yet"}, why...)
+	case l.Up && !l.Carrier && s.Linked():
+		why = append(why, "the bonding driver keeps the bond's carrier off: fewer slaves are up than min_links asks for")
 	case !s.Up && len(why) == 0:
 		why = append(why, "no slave carries traffic yet")
 	case len(s.Slaves) == 1 && len(why) == 0:
@@ -380,8 +379,8 @@ func failoverMessage(s *state.Switch, took time.Duration) string {
 }
 
 // cause says in a sentence why traffic left a slave.
-func (e *Engine) cause(b *bond, from string, reason state.Reason) string {
-	l := e.net.Link(from)
+func (c *Core) cause(from string, reason state.Reason) string {
+	l := c.net.Link(from)
 	switch reason {
 	case state.ReasonAdmin:
 		return "an operator asked for it"
@@ -392,7 +391,7 @@ func (e *Engine) cause(b *bond, from string, reason state.Reason) string {
 	case state.ReasonPath:
 		return "nothing answers through " + from
 	}
-	if l != nil && e.links[l.Index].linkUp() {
+	if l != nil && c.links[l.Index].linkUp() {
 		return from + " flaps"
 	}
 	return from + " lost its link"

@@ -1,0 +1,169 @@
+package core
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"bondd.internal/bondd/internal/reconcile"
+	"bondd.internal/bondd/internal/state"
+)
+
+// convergence is how far a bond is from its configuration.
+type convergence struct {
+	drift   []string   // writes that are missing and were refused
+	tried   []state.Op // the last plan that was carried out, as far as it could
+	retryAt time.Time  // when it is tried again; zero: nothing of it was refused
+	retries int
+	refused map[string]string // why the kernel did not take a NIC, by its name
+	planned bool              // tried is not answered yet
+}
+
+// rounds bounds how often a plan follows a plan between two ticks: a plan may
+// depend on what the one before it changed.
+const rounds = 4
+
+// Writes that were refused, or taken and not kept, are tried again after
+// retryFirst, later and later up to retryMost.
+const (
+	retryFirst = time.Second
+	retryMost  = 30 * time.Second
+)
+
+// converge plans what is missing. Nothing is planned before the hardware is
+// known: what could not be read is not an empty machine.
+func (c *Core) converge() {
+	if !c.hardware.known {
+		return
+	}
+	applied := true
+	for _, b := range c.bonds {
+		ops, err := reconcile.Plan(c.target(b), c.net.Network, c.now)
+		if err != nil {
+			ops = nil
+			c.refuse(b, []error{err})
+		}
+		if len(ops) == 0 && err == nil {
+			b.drift, b.retries, b.retryAt, b.tried = nil, 0, time.Time{}, nil
+			continue
+		}
+		again := b.hasTried(ops)
+		if err != nil || b.planned || again && c.now.Before(b.retryAt) || !c.settled(b) {
+			applied = applied && err == nil && b.retries == 0
+			continue
+		}
+		applied = false
+		if again && b.retryAt.IsZero() {
+			c.refuse(b, notKept(ops))
+			continue
+		}
+		b.tried, b.retryAt, b.planned = ops, time.Time{}, true
+		c.out.Plans = append(c.out.Plans, Plan{Bond: b.cfg.Name, Ops: ops, Before: c.net.Network})
+	}
+	c.reading.applied = c.reading.applied || applied
+}
+
+// apply implements Input.
+func (p PlanDone) apply(c *Core) {
+	b := c.bond(p.Bond)
+	if b == nil {
+		return
+	}
+	b.planned = false
+	var errs []error
+	for _, f := range p.Failures {
+		errs = append(errs, f.Err)
+		if enslave, ok := f.Op.(state.Enslave); ok {
+			b.refused[enslave.Slave] = f.Err.Error()
+		}
+	}
+	if len(errs) > 0 {
+		c.refuse(b, errs)
+	}
+	c.out.Publish = true
+	if len(p.Failures) < p.Ops && c.reading.rounds < rounds {
+		c.reading.rounds++
+		c.read(0)
+	}
+}
+
+// settled reports whether the kernel has seen every link that is lost. Until
+// then any write could have it select such a slave again (bond_select_active_slave,
+// drivers/net/bonding/bond_main.c), so none is made. It is not waited for longer
+// than its monitor can take: it may never agree.
+func (c *Core) settled(b *bond) bool {
+	if !b.activeBackup() {
+		return true
+	}
+	limit := 2*b.cfg.Miimon() + b.cfg.DownDelay() + time.Second
+	v := c.view(b)
+	for i := range v.Slaves {
+		if s := &v.Slaves[i]; !s.LinkUp && s.MII == state.MIIUp &&
+			(c.now.Sub(b.actedAt) < limit || c.now.Sub(c.links[s.Index].changed) < limit) {
+			return false
+		}
+	}
+	return true
+}
+
+// hasTried reports whether all of these writes were done the last time already.
+// Anything new is tried at once, whatever was refused beside it.
+func (b *bond) hasTried(ops []state.Op) bool {
+	return !slices.ContainsFunc(ops, func(op state.Op) bool {
+		return !slices.ContainsFunc(b.tried, func(t state.Op) bool { return t.String() == op.String() })
+	})
+}
+
+// notKept says of writes that the kernel took that they have to be done again.
+func notKept(ops []state.Op) []error {
+	errs := make([]error, len(ops))
+	for i, op := range ops {
+		errs[i] = fmt.Errorf("%s: the kernel took it and did not keep it", op)
+	}
+	return errs
+}
+
+// target is what a bond should be, as far as the hardware allows.
+func (c *Core) target(b *bond) *reconcile.Target {
+	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held, Parked: b.parked,
+		Prio: make(map[string]int)}
+	for _, name := range b.usable {
+		if !slices.Contains(b.parked, name) {
+			t.Slaves = append(t.Slaves, name)
+		}
+	}
+	for name, q := range b.quiet {
+		if q.down {
+			t.Quiet = append(t.Quiet, name)
+		}
+	}
+	for i := range b.slaves {
+		t.Prio[b.slaves[i].name] = b.cfg.Prio[b.slaves[i].ref]
+	}
+	for i := range c.hardware.nics {
+		// QEMU's vmxnet3 filters by the address it had before it was opened: a
+		// second slave would have link and receive nothing for the bond.
+		if n := &c.hardware.nics[i]; n.Driver == "vmxnet3" {
+			t.Forgetful = append(t.Forgetful, n.Name)
+		}
+	}
+	return t
+}
+
+// refuse notes that a bond is not what it should be.
+func (c *Core) refuse(b *bond, errs []error) {
+	drift := make([]string, len(errs))
+	for i, err := range errs {
+		drift[i] = err.Error()
+	}
+	if !slices.Equal(drift, b.drift) {
+		b.retries = 0
+		for _, err := range errs {
+			c.log(slog.LevelError, "bond is not as configured", slog.String("bond", b.cfg.Name), slog.Any("err", err))
+		}
+	}
+	b.drift = drift
+	b.retryAt = c.now.Add(min(retryFirst<<min(b.retries, 10), retryMost))
+	b.retries++
+}
