@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -178,11 +179,15 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 
 // remember has the engine keep in a folder what the next run has to know.
 func remember(dir string, deps *engine.Deps, log *slog.Logger) {
-	const most = 64 << 10 // bytes; a slave needs about 100
+	const most = 64 << 10 // bytes; a slave or an address needs about 100
 	path := filepath.Join(dir, "memory.json")
 	if err := statefile.ReadJSON(path, most, &deps.Memory); err != nil {
 		deps.Memory = nil
 		log.Error("state: what an earlier run has kept is not there", "err", err)
+	}
+	// Without it the addresses of an earlier run without a mark are nobody's, which is safe.
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		deps.Boot = strings.TrimSpace(string(id))
 	}
 	deps.Remember = func(m *core.Memory) error { return statefile.WriteJSON(path, m) }
 }

@@ -74,6 +74,7 @@ type Deps struct {
 	History    []*state.Switch          // of earlier runs, newest first
 	Memory     *core.Memory             // of an earlier run; nil: none
 	Remember   func(*core.Memory) error // keeps it for the next run; may be nil
+	Boot       string                   // tells one start of the machine from another; empty: not known
 	Hostname   string                   // sent to DHCP servers; may be empty
 	ResolvConf string                   // file that gets the DNS servers; empty: none is written
 
@@ -128,7 +129,7 @@ func New(cfg *config.Config, source Source, deps Deps) *Engine {
 		memoryC:    make(chan *core.Memory, 1),
 		orders:     make(map[uint64]chan<- error),
 		core: core.New(cfg, core.Options{Version: deps.Version, Source: source, History: deps.History,
-			Memory: deps.Memory, Tune: deps.FastLinkDown != nil}, time.Now()),
+			Memory: deps.Memory, Boot: deps.Boot, Tune: deps.FastLinkDown != nil}, time.Now()),
 	}
 	for i := range cfg.Bonds {
 		e.checkPaths(&cfg.Bonds[i])
@@ -487,7 +488,7 @@ func (e *Engine) dhcp(cfg *config.Bond) *address.DHCP4 {
 }
 
 // carrying waits until a bond carries traffic and returns the IPv4 address that
-// it has beside those of the configuration, if any.
+// it has from an earlier lease, if any.
 func (e *Engine) carrying(ctx context.Context, cfg *config.Bond) (netip.Addr, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -497,7 +498,7 @@ func (e *Engine) carrying(ctx context.Context, cfg *config.Bond) (netip.Addr, er
 		// keep the bond from getting one.
 		if b := e.Snapshot().Bond(cfg.Name); b != nil && b.Linked() {
 			for _, p := range b.Addresses {
-				if p.Addr().Is4() && !slices.Contains(cfg.Addresses, p) {
+				if p.Addr().Is4() && !slices.Contains(cfg.Addresses, p) && !slices.Contains(b.Foreign.Addresses, p) {
 					return p.Addr(), nil
 				}
 			}

@@ -52,6 +52,9 @@ type Slave struct {
 	Suppressed bool // held out by flap damping
 	Parked     bool // not in the bond at present, see Park
 	Excused    bool // in the bond although its path is dead: LACP has to judge it
+	// Spare: it lacks something that the bond relies on and that cannot be put
+	// right while it carries the traffic.
+	Spare bool
 	// Lagging: ethtool says that there is no link, and the carrier, by which
 	// alone the driver goes, has said otherwise for too long.
 	Lagging bool
@@ -152,7 +155,7 @@ func waiting(b *Bond) bool {
 // better than one whose path is dead.
 const (
 	unfit  = 0 // no link, or not to be had from the driver
-	steady = 1 // not held down
+	steady = 1 // not held down, nor to be spared
 	proven = 2
 	alive  = 4 // its path is not dead
 	linked = 8
@@ -166,7 +169,7 @@ func grade(b *Bond, s *Slave, heard uint) int {
 		return unfit
 	}
 	g := linked
-	if !s.Suppressed {
+	if !s.Suppressed && !s.Spare {
 		g += steady
 	}
 	if !blamed(b, s, heard) {
@@ -199,6 +202,9 @@ func choose(b *Bond, active *Slave) (index int, reason state.Reason) {
 		return top.Index, state.ReasonLink
 	case grade(b, active, heard) < best:
 		if blamed(b, active, heard) && best&alive != 0 {
+			return top.Index, state.ReasonPath
+		}
+		if active.Spare {
 			return top.Index, state.ReasonPath
 		}
 		return top.Index, state.ReasonLink // it flaps, the other does not
@@ -361,7 +367,7 @@ func Hold(b *Bond) bool {
 			return false
 		}
 		// One that lost its link meanwhile has not shown yet that it is well.
-		return s.Suppressed || blamed(b, &s, heard) || b.Held && !s.LinkUp ||
+		return s.Suppressed || s.Spare || blamed(b, &s, heard) || b.Held && !s.LinkUp ||
 			active != nil && prefers(b, &s, active) && !replied(b, &s)
 	})
 }

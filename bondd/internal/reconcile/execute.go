@@ -145,7 +145,7 @@ func invert(op state.Op, before *state.Network) []state.Op {
 // lostByDown are the writes that bring back what a bond, and the VLANs above it,
 // lose when it is taken down: IPv6 addresses and routes, whoever they belong to.
 func lostByDown(bond *state.Link, before *state.Network) []state.Op {
-	l := losses{net: before, now: before, claims: new(state.Claims)}
+	l := losses{net: before, now: before, owned: new(state.Owned)}
 	addresses, routes, downs := l.of(append([]*state.Link{bond}, above(before, bond)...))
 	return slices.Concat(addresses, routes, downs)
 }

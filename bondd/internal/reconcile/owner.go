@@ -10,27 +10,27 @@ import (
 	"bondd.internal/bondd/internal/state"
 )
 
-// Claim returns what a bond has that is bondd's although the kernel does not say
-// so: what was claimed before and is still there, and what the configuration or
+// Own returns what a bond has that is bondd's although the kernel does not say
+// so: what was so before and is still there, and what the configuration or
 // the lease names and carries nobody's mark. So an address that was there before
 // bondd is bondd's once the configuration names it, and goes when it no longer does.
-func Claim(t *Target, n *state.Network, now time.Time) state.Claims {
+func Own(t *Target, n *state.Network, now time.Time) state.Owned {
 	bond := n.Link(t.Bond.Name)
 	if bond == nil || bond.Bond == nil {
-		return state.Claims{}
+		return state.Owned{}
 	}
 	p := planner{Target: t, net: n, now: now, name: t.Bond.Name}
-	c := state.Claims{Index: bond.Index}
+	c := state.Owned{Index: bond.Index}
 	for i := range n.Addresses {
 		a := &n.Addresses[i]
 		if a.Index != bond.Index || a.Protocol != 0 || a.LinkLocal {
 			continue
 		}
-		was := t.Claims.Address(a)
+		was := t.Owned.Address(a)
 		static := slices.Contains(t.Bond.Addresses, a.Prefix)
 		leased := !static && (was == state.OwnerLease || t.Lease != nil && a.Prefix == t.Lease.Prefix && !a.Permanent)
 		if static || leased || was == state.OwnerConfiguration {
-			c.Addresses = append(c.Addresses, state.AddressClaim{Prefix: a.Prefix, Created: a.Created, Leased: leased})
+			c.Addresses = append(c.Addresses, state.OwnedAddress{Prefix: a.Prefix, Created: a.Created, Leased: leased})
 		}
 	}
 	want := p.wantRoutes()
@@ -39,17 +39,17 @@ func Claim(t *Target, n *state.Network, now time.Time) state.Claims {
 		if r.Index != bond.Index {
 			continue
 		}
-		claim := state.RouteClaim{Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol}
+		o := state.OwnedRoute{Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol}
 		j := slices.IndexFunc(want, func(w state.AddRoute) bool { return sameRoute(*r, w) })
-		switch was := t.Claims.Route(r); {
+		switch was := t.Owned.Route(r); {
 		case j >= 0 && slices.Contains(ownRoutes, r.Protocol):
-			claim.Leased = want[j].Protocol == state.ProtocolLease
+			o.Leased = want[j].Protocol == state.ProtocolLease
 		case j < 0 && was == state.OwnerConfiguration, j < 0 && was == state.OwnerLease:
-			claim.Leased = was == state.OwnerLease
+			o.Leased = was == state.OwnerLease
 		default:
 			continue
 		}
-		c.Routes = append(c.Routes, claim)
+		c.Routes = append(c.Routes, o)
 	}
 	return c
 }
@@ -59,7 +59,7 @@ func Claim(t *Target, n *state.Network, now time.Time) state.Claims {
 var ownRoutes = []int{state.ProtocolStatic, state.ProtocolLease, unix.RTPROT_STATIC, unix.RTPROT_DHCP}
 
 // Foreign lists what other programs have put on a bond.
-func Foreign(c *state.Claims, n *state.Network) (addresses []netip.Prefix, routes []state.Route) {
+func Foreign(c *state.Owned, n *state.Network) (addresses []netip.Prefix, routes []state.Route) {
 	for i := range n.Addresses {
 		if a := &n.Addresses[i]; a.Index == c.Index && !a.LinkLocal && c.Address(a) == state.OwnerForeign {
 			addresses = append(addresses, a.Prefix)
@@ -76,7 +76,7 @@ func Foreign(c *state.Claims, n *state.Network) (addresses []netip.Prefix, route
 // claims are those of a bond, of which nothing may be claimed yet: Plan is also
 // asked without.
 func (p *planner) addressOwner(a *state.Address) state.Owner {
-	o := p.Claims.Address(a)
+	o := p.Owned.Address(a)
 	if o == state.OwnerForeign && a.Protocol == 0 && slices.Contains(p.Bond.Addresses, a.Prefix) {
 		return state.OwnerConfiguration
 	}
@@ -116,7 +116,7 @@ func (p *planner) restore(bond *state.Link) (addresses, routes, downs []state.Op
 	if !gone {
 		links = append(links, above(n, from)...) // they went with it otherwise
 	}
-	l := losses{net: n, now: p.net, claims: &p.Claims, all: gone, others: true}
+	l := losses{net: n, now: p.net, owned: &p.Owned, all: gone, others: true}
 	return l.of(links)
 }
 
@@ -124,7 +124,7 @@ func (p *planner) restore(bond *state.Link) (addresses, routes, downs []state.Op
 type losses struct {
 	net    *state.Network // as it was
 	now    *state.Network // what is there already is not restored
-	claims *state.Claims
+	owned  *state.Owned
 	all    bool // IPv4 addresses as well: the link was removed
 	others bool // only what other programs made
 }
@@ -133,11 +133,11 @@ type losses struct {
 // no other route first, then the VLANs that were down.
 func (l *losses) of(links []*state.Link) (addresses, routes, downs []state.Op) {
 	var via []state.Op
-	marks := slices.ContainsFunc(l.net.Addresses, func(a state.Address) bool { return l.claims.Address(&a) == state.OwnerKernel })
+	marks := slices.ContainsFunc(l.net.Addresses, func(a state.Address) bool { return l.owned.Address(&a) == state.OwnerKernel })
 	for i, link := range links {
 		for j := range l.net.Addresses {
 			a := &l.net.Addresses[j]
-			owner := l.claims.Address(a)
+			owner := l.owned.Address(a)
 			switch {
 			case a.Index != link.Index, owner == state.OwnerKernel, l.others && owner != state.OwnerForeign:
 			case a.Prefix.Addr().Is4() && !l.all, l.all && !a.Permanent:
@@ -149,7 +149,7 @@ func (l *losses) of(links []*state.Link) (addresses, routes, downs []state.Op) {
 		}
 		for j := range l.net.Routes {
 			r := &l.net.Routes[j]
-			owner := l.claims.Route(r)
+			owner := l.owned.Route(r)
 			if r.Index != link.Index || owner == state.OwnerKernel || l.others && owner != state.OwnerForeign ||
 				l.net != l.now && hasRoute(l.now, link.Name, r) {
 				continue

@@ -35,7 +35,7 @@ func (f *fake) by(protocol int, prefix string) {
 // plan is the next plan, in words.
 func plan(t *testing.T, f *fake, target *Target) []string {
 	t.Helper()
-	target.Claims = Claim(target, &f.Network, now)
+	target.Owned = Own(target, &f.Network, now)
 	ops, err := Plan(target, &f.Network, now)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestForeignAddresses(t *testing.T) {
 	}
 	f.by(keepalived, "192.0.2.252/24")
 	expect(t, "beside addresses of others", plan(t, f, target), nil)
-	addresses, routes := Foreign(&target.Claims, &f.Network)
+	addresses, routes := Foreign(&target.Owned, &f.Network)
 	if len(addresses) != 5 || len(routes) != 0 {
 		t.Errorf("foreign are %v and %v", addresses, routes)
 	}
@@ -127,7 +127,7 @@ func TestForeignEqual(t *testing.T) {
 }
 
 // What carries no mark is known by what was remembered of it, and by that alone.
-func TestClaims(t *testing.T) {
+func TestOwned(t *testing.T) {
 	old := bondConfig(`gateways = ["192.0.2.1"]`)
 	f, target := bonded(t, old)
 	f.Addresses, f.Routes = nil, nil
@@ -140,11 +140,11 @@ func TestClaims(t *testing.T) {
 		{Index: bond, Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.7"), Metric: 50, Protocol: unix.RTPROT_STATIC},
 	}
 	expect(t, "of a version before the mark", plan(t, f, target), nil)
-	claims := target.Claims
-	if len(claims.Addresses) != 1 || len(claims.Routes) != 1 || claims.Index != bond {
-		t.Fatalf("claimed is %+v", claims)
+	owned := target.Owned
+	if len(owned.Addresses) != 1 || len(owned.Routes) != 1 || owned.Index != bond {
+		t.Fatalf("owned is %+v", owned)
 	}
-	_, routes := Foreign(&claims, &f.Network)
+	_, routes := Foreign(&owned, &f.Network)
 	if len(routes) != 1 || routes[0].Metric != 50 {
 		t.Errorf("foreign routes are %v", routes)
 	}
@@ -156,15 +156,15 @@ func TestClaims(t *testing.T) {
 	f.Addresses[0].Created++ // it went, and somebody added it again
 	f.Routes = f.Routes[1:]
 	expect(t, "somebody else's of the same prefix", plan(t, f, target), nil)
-	if c := target.Claims; len(c.Addresses) != 0 || len(c.Routes) != 0 {
-		t.Errorf("claimed is %+v although none of it is there", c)
+	if c := target.Owned; len(c.Addresses) != 0 || len(c.Routes) != 0 {
+		t.Errorf("owned is %+v although none of it is there", c)
 	}
 
 	f.Addresses[0].Created--
-	target.Claims = claims
-	target.Claims.Index++
-	target.Claims = Claim(target, &f.Network, now)
-	if len(target.Claims.Addresses) != 0 {
+	target.Owned = owned
+	target.Owned.Index++
+	target.Owned = Own(target, &f.Network, now)
+	if len(target.Owned.Addresses) != 0 {
 		t.Error("what was remembered of a bond that is gone counts for the one in its place")
 	}
 }
@@ -204,7 +204,7 @@ func TestKernelAddresses(t *testing.T) {
 	f.by(2, "2001:db8:1::5/64") // IFAPROT_KERNEL_RA, of infinite lifetime
 	f.by(3, "fe80::1/64")
 	expect(t, "beside the kernel's", plan(t, f, target), nil)
-	if addresses, _ := Foreign(&target.Claims, &f.Network); len(addresses) != 0 {
+	if addresses, _ := Foreign(&target.Owned, &f.Network); len(addresses) != 0 {
 		t.Errorf("foreign are %v", addresses)
 	}
 }
@@ -224,7 +224,7 @@ func TestForeignRoutes(t *testing.T) {
 	by(unix.RTPROT_BOOT, "0.0.0.0/0", "192.0.2.9", 0) // a default route before bondd's own
 	by(unix.RTPROT_DHCP, "0.0.0.0/0", "192.0.2.9", 100)
 	expect(t, "beside routes of others", plan(t, f, target), nil)
-	if _, routes := Foreign(&target.Claims, &f.Network); len(routes) != 3 {
+	if _, routes := Foreign(&target.Owned, &f.Network); len(routes) != 3 {
 		t.Errorf("foreign routes are %v", routes)
 	}
 

@@ -36,8 +36,8 @@ type Target struct {
 	Forgetful []string
 	// Rigid are the NICs whose driver takes another MAC only while they are down.
 	Rigid []string
-	// Claims are what the bond has that is bondd's although the kernel does not say so.
-	Claims state.Claims
+	// Owned are what the bond has that is bondd's although the kernel does not say so.
+	Owned state.Owned
 	// Before is the network at an earlier read in which the bond was there; nil if
 	// there is none.
 	Before *state.Network
@@ -479,7 +479,7 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 	for i := range routes {
 		r := &routes[i]
 		wanted := slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(*r, w) })
-		if !wanted && p.surplus(p.Claims.Route(r)) {
+		if !wanted && p.surplus(p.Owned.Route(r)) {
 			p.add(state.DelRoute{Link: p.name, Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol})
 		}
 	}
@@ -606,7 +606,7 @@ func (p *planner) freeMetric(dst netip.Prefix, first, count int) int {
 			if r.Dst != dst || r.Metric < metric || r.Metric >= metric+count {
 				continue
 			}
-			switch owner := p.Claims.Route(r); {
+			switch owner := p.Owned.Route(r); {
 			case owner == state.OwnerForeign && dst.Addr().Is6() && !p.wantsRoute(r, index):
 				before = true
 			case owner == state.OwnerConfiguration && r.Index != index, owner == state.OwnerLease && r.Index != index:

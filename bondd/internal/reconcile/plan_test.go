@@ -352,7 +352,7 @@ var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func converge(t *testing.T, f *fake, target *Target) {
 	t.Helper()
 	for range 4 {
-		target.Claims = Claim(target, &f.Network, now)
+		target.Owned = Own(target, &f.Network, now)
 		ops, err := Plan(target, &f.Network, now)
 		if err != nil {
 			t.Fatal(err)

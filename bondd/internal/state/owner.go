@@ -2,6 +2,7 @@ package state
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,26 +33,34 @@ const (
 	OwnerLease                      // bondd, as DHCP said
 )
 
-// Claims are what a bond has that is bondd's although the kernel may not say so:
+// Owned are what a bond has that is bondd's although the kernel may not say so:
 // it carries no mark, because the kernel knows none or because something else
 // added it before the configuration named it. They are remembered over a restart
 // of bondd, and void with the bond.
-type Claims struct {
+type Owned struct {
 	Index     int            `json:"index"` // of the bond
-	Addresses []AddressClaim `json:"addresses,omitempty"`
-	Routes    []RouteClaim   `json:"routes,omitempty"`
+	Addresses []OwnedAddress `json:"addresses,omitempty"`
+	Routes    []OwnedRoute   `json:"routes,omitempty"`
 }
 
-// An AddressClaim is one address, and not another of the same prefix that
+// Equal reports whether two are the same.
+func (c *Owned) Equal(o *Owned) bool {
+	return c.Index == o.Index && slices.Equal(c.Addresses, o.Addresses) && slices.Equal(c.Routes, o.Routes)
+}
+
+// IsZero reports whether there is nothing.
+func (c Owned) IsZero() bool { return len(c.Addresses) == 0 && len(c.Routes) == 0 }
+
+// An OwnedAddress is one address, and not another of the same prefix that
 // somebody adds later.
-type AddressClaim struct {
+type OwnedAddress struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Created uint32       `json:"created"` // as Address has it
 	Leased  bool         `json:"leased,omitempty"`
 }
 
-// A RouteClaim is one route.
-type RouteClaim struct {
+// A OwnedRoute is one route.
+type OwnedRoute struct {
 	Dst      netip.Prefix `json:"to"`
 	Gateway  netip.Addr   `json:"via,omitzero"`
 	Metric   int          `json:"metric"`
@@ -60,7 +69,7 @@ type RouteClaim struct {
 }
 
 // Address says who an address belongs to.
-func (c *Claims) Address(a *Address) Owner {
+func (c *Owned) Address(a *Address) Owner {
 	switch p := a.Protocol; {
 	case p == ProtocolStatic:
 		return OwnerConfiguration
@@ -72,15 +81,15 @@ func (c *Claims) Address(a *Address) Owner {
 		return OwnerForeign
 	}
 	for i := range c.Addresses {
-		if claim := &c.Addresses[i]; claim.Prefix == a.Prefix && claim.Created == a.Created {
-			return owner(claim.Leased)
+		if o := &c.Addresses[i]; o.Prefix == a.Prefix && o.Created == a.Created {
+			return owner(o.Leased)
 		}
 	}
 	return OwnerForeign
 }
 
 // Route says who a route belongs to.
-func (c *Claims) Route(r *Route) Owner {
+func (c *Owned) Route(r *Route) Owner {
 	switch p := r.Protocol; {
 	case p == unix.RTPROT_KERNEL || p == unix.RTPROT_RA || p == unix.RTPROT_REDIRECT:
 		return OwnerKernel
@@ -92,8 +101,8 @@ func (c *Claims) Route(r *Route) Owner {
 		return OwnerForeign
 	}
 	for i := range c.Routes {
-		if claim := &c.Routes[i]; claim.Dst == r.Dst && claim.Gateway == r.Gateway && claim.Metric == r.Metric && claim.Protocol == r.Protocol {
-			return owner(claim.Leased)
+		if o := &c.Routes[i]; o.Dst == r.Dst && o.Gateway == r.Gateway && o.Metric == r.Metric && o.Protocol == r.Protocol {
+			return owner(o.Leased)
 		}
 	}
 	return OwnerForeign

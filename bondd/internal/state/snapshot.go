@@ -79,6 +79,7 @@ type Bond struct {
 	ActiveSlave string // empty where none, or where the mode has none
 	Addresses   []netip.Prefix
 	Gateways    []netip.Addr
+	Foreign     Foreign // what of the above, and beside it, belongs to other programs
 	DHCP        string  // state of the DHCP client in words; empty where there is none
 	Options     Options // as the kernel has them
 	Slaves      []Slave // in the configured order of preference
@@ -92,6 +93,12 @@ type Bond struct {
 	LastFailover     time.Time         // zero: none yet
 	LastFailoverTook time.Duration     // carrier loss seen to switched; zero: not known
 	FailoverDuration Histogram         // seconds, carrier loss seen to switched
+}
+
+// Foreign is what other programs have put on a bond. bondd leaves it alone.
+type Foreign struct {
+	Addresses []netip.Prefix
+	Routes    []Route // of the main table
 }
 
 // Linked reports whether traffic can leave by some slave, wherever it gets to.
@@ -130,6 +137,8 @@ type Slave struct {
 	Penalty      float64   // of flap damping, now; 0 without damping
 	ReuseAt      time.Time // when it is no longer held out if it does not fail again; zero: it is not held out
 	FastLinkDown string    // whether the card tells of a lost link at once: "on", "not offered", or why not
+	Lacks        []string  // sentences: what the bond relies on in it and it does not have
+	Deaf         bool      // for lack of that it receives nothing for the bond
 	LACP         *LACPPort // set in mode 802.3ad
 	SpeedMbps    *int      // nil: unknown
 	Duplex       string
@@ -172,7 +181,7 @@ type Path struct {
 
 // Usable reports whether the slave could carry traffic now.
 func (s *Slave) Usable() bool {
-	return s.Present && s.Enslaved && s.LinkUp && (s.PathUp == nil || *s.PathUp) && !s.Suppressed
+	return s.Present && s.Enslaved && s.LinkUp && (s.PathUp == nil || *s.PathUp) && !s.Suppressed && !s.Deaf
 }
 
 // State is the slave's state in the kernel's words.

@@ -1,10 +1,14 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
@@ -18,6 +22,80 @@ type convergence struct {
 	retries int
 	refused map[string]string // why the kernel did not take a NIC, by its name
 	planned bool              // tried is not answered yet
+
+	owned       state.Owned            // what is bondd's although the kernel does not say so
+	earlier     *state.Network         // the last but one read in which the bond was there; nil: none
+	differences []reconcile.Difference // what the slaves lack, by the last read
+	rigid       map[string]bool        // NICs whose driver takes another MAC only while they are down
+	stuck       map[string]bool        // slaves that the MAC which the bond relies on could not be given, or did not keep it
+	noted       map[string]time.Time   // when a difference was last made an event, by its text
+}
+
+// noteAgain is after how long a difference that comes again and again is an event again.
+const noteAgain = time.Minute
+
+// compare finds what of a bond is bondd's, and what its slaves lack.
+func (c *Core) compare(b *bond) {
+	t := c.target(b)
+	if owned := reconcile.Own(t, c.net.Network, c.now); !owned.Equal(&b.owned) {
+		b.owned = owned
+		c.out.Remember = true
+	}
+	was := b.differences
+	b.differences = reconcile.Differences(t, c.net.Network)
+	for _, d := range b.differences {
+		if slices.Contains(was, d) || !b.noted[d.Text].IsZero() && c.now.Sub(b.noted[d.Text]) < noteAgain {
+			continue
+		}
+		b.noted[d.Text] = c.now
+		c.ledger.moves = append(c.ledger.moves, state.Event{Time: c.now, Bond: b.cfg.Name, Slave: d.Slave, Kind: "config", Message: d.Text})
+	}
+	for text, at := range b.noted {
+		if c.now.Sub(at) >= noteAgain && !slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool { return d.Text == text }) {
+			delete(b.noted, text)
+		}
+	}
+	for name := range b.stuck {
+		if !slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool { return d.Slave == name && d.Deaf }) {
+			delete(b.stuck, name)
+		}
+	}
+}
+
+// difference is what a slave lacks, nil if there is nothing.
+func (b *bond) difference(slave string) *reconcile.Difference {
+	i := slices.IndexFunc(b.differences, func(d reconcile.Difference) bool { return d.Slave == slave })
+	if i < 0 {
+		return nil
+	}
+	return &b.differences[i]
+}
+
+// spares reports whether traffic should leave a slave because of what it lacks.
+func (b *bond) spares(slave string) bool {
+	return slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool {
+		return d.Slave == slave && (d.Leave || d.Deaf && b.stuck[slave])
+	})
+}
+
+// learn takes what a refused write says about a slave, and reports whether
+// another plan may do better.
+func (c *Core) learn(b *bond, f reconcile.Failure) bool {
+	op, ok := f.Op.(state.SetMAC)
+	if !ok || op.Link == b.cfg.Name {
+		return false
+	}
+	if errors.Is(f.Err, unix.EBUSY) && !b.rigid[op.Link] {
+		b.rigid[op.Link] = true
+		return true
+	}
+	b.stuck[op.Link] = true
+	return false
+}
+
+func newConvergence() convergence {
+	return convergence{refused: make(map[string]string), rigid: make(map[string]bool), stuck: make(map[string]bool),
+		noted: make(map[string]time.Time)}
 }
 
 // rounds bounds how often a plan follows a plan between two ticks: a plan may
@@ -40,6 +118,9 @@ func (c *Core) converge() {
 	applied := true
 	for _, b := range c.bonds {
 		ops, err := reconcile.Plan(c.target(b), c.net.Network, c.now)
+		if b.index != 0 {
+			b.earlier = c.net.Network
+		}
 		if err != nil {
 			ops = nil
 			c.refuse(b, []error{err})
@@ -56,6 +137,9 @@ func (c *Core) converge() {
 		applied = false
 		if again && b.retryAt.IsZero() {
 			c.refuse(b, notKept(ops))
+			for _, op := range ops {
+				c.learn(b, reconcile.Failure{Op: op})
+			}
 			continue
 		}
 		b.tried, b.retryAt, b.planned = ops, time.Time{}, true
@@ -72,8 +156,10 @@ func (p PlanDone) apply(c *Core) {
 	}
 	b.planned = false
 	var errs []error
+	learned := false
 	for _, f := range p.Failures {
 		errs = append(errs, f.Err)
+		learned = c.learn(b, f) || learned
 		if enslave, ok := f.Op.(state.Enslave); ok {
 			b.refused[enslave.Slave] = f.Err.Error()
 		}
@@ -82,7 +168,7 @@ func (p PlanDone) apply(c *Core) {
 		c.refuse(b, errs)
 	}
 	c.out.Publish = true
-	if len(p.Failures) < p.Ops && c.reading.rounds < rounds {
+	if (len(p.Failures) < p.Ops || learned) && c.reading.rounds < rounds {
 		c.reading.rounds++
 		c.read(0)
 	}
@@ -127,7 +213,7 @@ func notKept(ops []state.Op) []error {
 // target is what a bond should be, as far as the hardware allows.
 func (c *Core) target(b *bond) *reconcile.Target {
 	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held, Parked: b.parked,
-		Prio: make(map[string]int)}
+		Prio: make(map[string]int), Owned: b.owned, Before: b.earlier}
 	for _, name := range b.usable {
 		if !slices.Contains(b.parked, name) {
 			t.Slaves = append(t.Slaves, name)
@@ -138,6 +224,7 @@ func (c *Core) target(b *bond) *reconcile.Target {
 			t.Quiet = append(t.Quiet, name)
 		}
 	}
+	t.Rigid = slices.Sorted(maps.Keys(b.rigid))
 	for i := range b.slaves {
 		t.Prio[b.slaves[i].name] = b.cfg.Prio[b.slaves[i].ref]
 	}

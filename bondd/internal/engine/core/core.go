@@ -23,6 +23,7 @@ type Options struct {
 	Source  Source
 	History []*state.Switch // of earlier runs, newest first
 	Memory  *Memory         // of an earlier run; nil: none
+	Boot    string          // tells one start of the machine from another; empty: not known
 	Tune    bool            // cards can be asked to report a lost link at once
 }
 
@@ -95,7 +96,7 @@ func New(cfg *config.Config, opts Options, now time.Time) *Core {
 		for _, ref := range cfg.Slaves {
 			b.slaves = append(b.slaves, member{ref: ref, name: ref})
 		}
-		b.refused = make(map[string]string)
+		b.convergence = newConvergence()
 		c.bonds = append(c.bonds, b)
 	}
 	c.recall(opts.Memory)
@@ -164,7 +165,7 @@ func (l Lease) apply(c *Core) {
 	b.dhcp, b.lease = l.Status, l.Lease
 	// An address that is there, be it from an earlier run of bondd, lives on.
 	if l.Lease != nil && slices.ContainsFunc(c.net.Addresses, func(a state.Address) bool {
-		return a.Index == b.index && a.Prefix == l.Lease.Prefix && !a.Permanent
+		return a.Index == b.index && a.Prefix == l.Lease.Prefix && !a.Permanent && (a.Protocol == 0 || a.Protocol == state.ProtocolLease)
 	}) {
 		c.out.Renewals = append(c.out.Renewals, reconcile.Renew(l.Bond, l.Lease, c.now))
 	}

@@ -218,6 +218,7 @@ func (r NetworkRead) apply(c *Core) {
 	}
 	for _, b := range c.bonds {
 		c.adopt(b, before, r.Began)
+		c.compare(b)
 		c.decide(b, r.Began)
 		c.tune(b)
 	}
@@ -334,6 +335,7 @@ func (c *Core) view(b *bond) failover.Bond {
 		if w := b.watches[l.Name]; w != nil {
 			s.Suppressed = w.Suppressed(c.now)
 		}
+		s.Spare = v.ActiveBackup && b.spares(l.Name)
 		for t, p := range b.paths[l.Index] {
 			s.Paths[t] = p.State
 			if p.Proven {

@@ -197,7 +197,7 @@ func (c *Core) switched(b *bond, m *claim) {
 	took := m.done.Sub(m.read)
 	b.failovers[m.reason]++
 	b.lastFailover, b.lastTook = m.done, took
-	entry := state.Switch{From: from, To: name, Reason: m.reason, Cause: c.cause(from, m.reason),
+	entry := state.Switch{From: from, To: name, Reason: m.reason, Cause: c.cause(b, from, m.reason),
 		EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
 	if m.reason == state.ReasonKernel {
 		entry.Decided, entry.Written = time.Time{}, time.Time{}
@@ -237,7 +237,7 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		} else if reason == state.ReasonLink {
 			entry.EventRead, entry.Written = b.pending, b.actedAt
 		}
-		entry.Cause = c.cause(name, entry.Reason)
+		entry.Cause = c.cause(b, name, entry.Reason)
 		b.failovers[entry.Reason]++
 		b.lastFailover, b.lastTook = now, b.pendingTook
 		c.ledger.moves = append(c.ledger.moves, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/hwprobe"
 )
@@ -35,6 +36,9 @@ func (c *Core) Snapshot(now time.Time) (*state.Snapshot, []LogLine) {
 	s.Totals.PollDuration = c.totals.PollDuration.Clone()
 	for _, b := range c.bonds {
 		s.Bonds = append(s.Bonds, c.bondState(b))
+		for _, d := range b.differences {
+			s.Config.Drift = append(s.Config.Drift, d.Text)
+		}
 		s.Config.Drift = append(s.Config.Drift, b.drift...)
 	}
 	var lines []LogLine
@@ -94,6 +98,9 @@ func (c *Core) bondState(b *bond) state.Bond {
 				s.Gateways = append(s.Gateways, r.Gateway)
 			}
 		}
+		if b.owned.Index == l.Index {
+			s.Foreign.Addresses, s.Foreign.Routes = reconcile.Foreign(&b.owned, c.net.Network)
+		}
 		s.ActiveSlave = c.nameOf(b.active)
 		s.LACP = l.Bond.LACP
 	}
@@ -150,6 +157,11 @@ func (c *Core) slaveState(b *bond, m *member) state.Slave {
 	}
 	delete(b.refused, m.name)
 	s.Enslaved = true
+	for _, d := range b.differences {
+		if d.Slave == m.name {
+			s.Lacks, s.Deaf = append(s.Lacks, d.Text), s.Deaf || d.Deaf
+		}
+	}
 	s.MIIStatus, s.LinkFailures, s.LACP = l.Slave.MIIStatus, l.Slave.LinkFailures, l.Slave.LACP
 	if b.activeBackup() {
 		s.Active = l.Index == b.active
@@ -203,6 +215,8 @@ func slaveProblem(b *state.Bond, s *state.Slave) string {
 		return s.Name + " has no link"
 	case s.Suppressed:
 		return s.Name + " flaps and is held out"
+	case s.Deaf:
+		return strings.Join(s.Lacks, ", ") + ": it receives nothing"
 	}
 	if dead := unreached(b, s); dead != "" {
 		words := fmt.Sprintf("%s has a link, but no path to %s, which answers other slaves: look at its cable, its switch port and the card itself", s.Name, dead)
@@ -339,11 +353,19 @@ func changes(old, new *state.Snapshot) []state.Event {
 		}
 		for _, a := range nb.Addresses {
 			if !slices.Contains(ob.Addresses, a) {
-				add(nb.Name, "", "address", true, "%s has address %s", nb.Name, a)
+				by := ""
+				if slices.Contains(nb.Foreign.Addresses, a) {
+					by = ", from another program"
+				}
+				add(nb.Name, "", "address", true, "%s has address %s%s", nb.Name, a, by)
 			}
 		}
 		for _, a := range ob.Addresses {
-			if !slices.Contains(nb.Addresses, a) {
+			switch {
+			case slices.Contains(nb.Addresses, a):
+			case slices.Contains(ob.Foreign.Addresses, a):
+				add(nb.Name, "", "address", true, "%s no longer has address %s, which was another program's", nb.Name, a)
+			default:
 				add(nb.Name, "", "address", false, "%s lost address %s", nb.Name, a)
 			}
 		}
@@ -379,7 +401,7 @@ func failoverMessage(s *state.Switch, took time.Duration) string {
 }
 
 // cause says in a sentence why traffic left a slave.
-func (c *Core) cause(from string, reason state.Reason) string {
+func (c *Core) cause(b *bond, from string, reason state.Reason) string {
 	l := c.net.Link(from)
 	switch reason {
 	case state.ReasonAdmin:
@@ -389,6 +411,9 @@ func (c *Core) cause(from string, reason state.Reason) string {
 	case state.ReasonKernel:
 		return "the bonding driver chose by itself"
 	case state.ReasonPath:
+		if d := b.difference(from); d != nil && b.spares(from) {
+			return d.Text
+		}
 		return "nothing answers through " + from
 	}
 	if l != nil && c.links[l.Index].linkUp() {
