@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -505,4 +506,68 @@ func TestReflexAllocates(t *testing.T) {
 	}); n != 0 || s.n == 0 {
 		t.Errorf("%v allocations for each event, %d requests", n, s.n)
 	}
+}
+
+// A bond that somebody has renamed gets its name back; it is not made twice.
+func TestRenamed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Name = "bond7" })
+		f.event(bond0)
+		time.Sleep(50 * time.Millisecond)
+		f.mu.Lock()
+		if want := []state.Op{state.Rename{Link: "bond7", To: "bond0"}}; !reflect.DeepEqual(f.ops, want) {
+			t.Errorf("written: %v, want %v", f.ops, want)
+		}
+		f.mu.Unlock()
+		if got := e.Snapshot().FirstError(); got == "" {
+			t.Error("a bond that is not there under its name is called healthy")
+		}
+		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Name = "bond0" })
+		f.event(bond0)
+		time.Sleep(2 * time.Second)
+		if got := e.Snapshot().FirstError(); got != "" {
+			t.Errorf("with its name back: %q", got)
+		}
+	})
+}
+
+// Speed and duplex are read again when a link returns, and now and then.
+func TestInventoryRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		d := deps(f)
+		var asked atomic.Int32
+		inventory := d.Inventory
+		d.Inventory = func(ctx context.Context) ([]hwprobe.NIC, error) {
+			if asked.Add(1) <= 2 {
+				return nil, errors.New("no such device")
+			}
+			return inventory(ctx)
+		}
+		f.net.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "9"
+		e := New(testConfig(), Source{}, d)
+		runEngine(t, e)
+		if ops, _ := f.counts(); ops != 0 {
+			t.Errorf("%v written before the hardware is known", f.ops)
+		}
+		time.Sleep(10 * time.Second)
+		if ops, _ := f.counts(); ops == 0 || asked.Load() != 3 {
+			t.Errorf("%d writes after %d inventories, of which the third succeeded", ops, asked.Load())
+		}
+		f.lose(eth1)
+		before := asked.Load()
+		f.change(func(n *state.Network) { n.LinkByIndex(eth1).Carrier = true })
+		f.event(eth1)
+		time.Sleep(50 * time.Millisecond)
+		if asked.Load() != before+1 {
+			t.Errorf("%d inventories for a link that returned", asked.Load()-before)
+		}
+		before = asked.Load()
+		time.Sleep(10 * time.Minute)
+		if n := asked.Load() - before; n < 9 || n > 11 {
+			t.Errorf("%d inventories in ten minutes, want one a minute", n)
+		}
+	})
 }

@@ -59,6 +59,11 @@ func encode(op state.Op, index func(name string) (int, error)) (netlink.Message,
 		return linkMessage(i, unix.IFF_UP|unix.IFF_NOARP, unix.IFF_UP|unix.IFF_NOARP, 0, nil)
 	case state.Unpark:
 		return linkMessage(i, 0, unix.IFF_UP|unix.IFF_NOARP, 0, nil)
+	case state.Rename:
+		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.IFLA_IFNAME, op.To)
+			return nil
+		})
 	case state.SetMAC:
 		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
 			ae.Bytes(unix.IFLA_ADDRESS, op.MAC[:])

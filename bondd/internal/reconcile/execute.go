@@ -112,6 +112,8 @@ func invert(op state.Op, before *state.Network) []state.Op {
 		return []state.Op{state.SetUp{Link: op.Link, Up: !op.Up}}
 	case state.OpenBond:
 		return []state.Op{state.SetUp{Link: op.Bond}}
+	case state.Rename:
+		return []state.Op{state.Rename{Link: op.To, To: op.Link}}
 	case state.Park:
 		return []state.Op{state.Unpark(op)}
 	case state.Unpark:

@@ -49,6 +49,9 @@ type Unpark struct{ Link string }
 // OpenBond takes a bond up, without VLAN 0 on its slaves.
 type OpenBond struct{ Bond string }
 
+// Rename gives a link another name.
+type Rename struct{ Link, To string }
+
 // SetMAC changes a link's address.
 type SetMAC struct {
 	Link string
@@ -141,6 +144,9 @@ func (o Unpark) Subject() string { return o.Link }
 func (o OpenBond) Subject() string { return o.Bond }
 
 // Subject implements Op.
+func (o Rename) Subject() string { return o.Link }
+
+// Subject implements Op.
 func (o SetMAC) Subject() string { return o.Link }
 
 // Subject implements Op.
@@ -209,6 +215,7 @@ func (o Unpark) String() string { return "end the parking of " + o.Link }
 
 func (o OpenBond) String() string { return "take " + o.Bond + " up" }
 
+func (o Rename) String() string  { return fmt.Sprintf("rename %s to %s", o.Link, o.To) }
 func (o SetMAC) String() string  { return fmt.Sprintf("set MAC of %s to %s", o.Link, o.MAC) }
 func (o SetMTU) String() string  { return fmt.Sprintf("set MTU of %s to %d", o.Link, o.MTU) }
 func (o Enslave) String() string { return fmt.Sprintf("enslave %s to %s", o.Slave, o.Bond) }

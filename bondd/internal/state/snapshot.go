@@ -130,6 +130,7 @@ type Slave struct {
 	PathUp       *bool  // by the bond's policy over Paths; nil: no path is checked, or nothing is known yet
 	Paths        []Path // one for each target, in the configured order
 	Parked       bool   // taken out of the bond until its path is back: the mode has no other way to spare a slave
+	Quiet        bool   // parked and down: the switch sends to every port of a static group that has a link
 	Active       bool   // it carries the traffic, or a share of it
 	MIIStatus    MIIStatus
 	Prio         int       // preference beside the configured order; higher is preferred

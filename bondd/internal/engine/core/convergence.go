@@ -117,7 +117,7 @@ func (c *Core) converge() {
 	}
 	applied := true
 	for _, b := range c.bonds {
-		ops, err := reconcile.Plan(c.target(b), c.net.Network, c.now)
+		ops, err := c.plan(b)
 		if b.index != 0 {
 			b.earlier = c.net.Network
 		}
@@ -146,6 +146,17 @@ func (c *Core) converge() {
 		c.out.Plans = append(c.out.Plans, Plan{Bond: b.cfg.Name, Ops: ops, Before: c.net.Network})
 	}
 	c.reading.applied = c.reading.applied || applied
+}
+
+// plan is what is missing of a bond. One that somebody has renamed is not made a
+// second time: two bonds would have one address.
+func (c *Core) plan(b *bond) ([]state.Op, error) {
+	if l := c.net.LinkByIndex(b.was); b.was != 0 && b.index == 0 && l != nil && l.Bond != nil && c.bond(l.Name) == nil {
+		if c.net.Link(b.cfg.Name) == nil {
+			return []state.Op{state.Rename{Link: l.Name, To: b.cfg.Name}}, nil
+		}
+	}
+	return reconcile.Plan(c.target(b), c.net.Network, c.now)
 }
 
 // apply implements Input.

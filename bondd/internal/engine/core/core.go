@@ -61,6 +61,7 @@ type bond struct {
 	cfg   config.Bond
 	rank  int // among the bonds: the first one's routes come first
 	index int // interface index; 0: it is not there
+	was   int // index under which it was seen last
 
 	// active is the index of the active slave, by the kernel or by what was
 	// written since.

@@ -258,7 +258,7 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 		b.inherited, b.recalled = true, BondMemory{} // there is nothing to inherit
 		return
 	}
-	b.index = l.Index
+	b.index, b.was = l.Index, l.Index
 	first := c.inherit(b, l)
 	active := l.Bond.ActiveSlave
 	// A read may be older than our own write; the next one is not.

@@ -226,14 +226,8 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 			b.duration.Observe(b.pendingTook.Seconds())
 		}
 		entry := state.Switch{From: name, Reason: reason, EventRead: now, Before: c.viewsBefore(b)}
-		if slices.Contains(b.parked, name) {
-			entry.Reason = state.ReasonPath
-			if w := b.watches[name]; w != nil && w.Suppressed(now) {
-				entry.Reason = state.ReasonLink
-			}
-			if l := c.net.Link(name); l != nil && !c.links[l.Index].linkUp() {
-				entry.Reason = state.ReasonLink
-			}
+		if why, parked := b.reasons[name]; parked {
+			entry.Reason = why
 		} else if reason == state.ReasonLink {
 			entry.EventRead, entry.Written = b.pending, b.actedAt
 		}

@@ -150,6 +150,7 @@ func (c *Core) slaveState(b *bond, m *member) state.Slave {
 	s.FastLinkDown = c.tunings[l.Index]
 	if l.Slave == nil || l.Master != b.index || b.index == 0 {
 		s.Parked = l.Master == 0 && slices.Contains(b.parked, m.name)
+		s.Quiet = s.Parked && b.quiet[m.name].down
 		if s.LeftOut == "" {
 			s.LeftOut = b.refused[m.name]
 		}
@@ -209,6 +210,9 @@ func slaveProblem(b *state.Bond, s *state.Slave) string {
 		return s.Name + " is left out"
 	case s.Parked && s.Suppressed:
 		return s.Name + " flaps and is kept out of the bond"
+	case s.Quiet:
+		return fmt.Sprintf("%s has no path to %s, which answers other slaves: it is kept out of the bond and down, so that the "+
+			"switch sends nothing to it; its path is tried now and then", s.Name, unreached(b, s))
 	case !s.Enslaved && !s.Parked:
 		return s.Name + " is not in the bond"
 	case !s.LinkUp:

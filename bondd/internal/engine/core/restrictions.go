@@ -11,12 +11,13 @@ import (
 
 // restrictions are what keeps the driver from using slaves as it likes.
 type restrictions struct {
-	watches map[string]*watch // by the NIC's name
-	parked  []string          // NICs that are kept out, see failover.Park
-	quiet   map[string]quiet  // those of them that have to have no link for now, see quieten
-	excused map[string]bool   // NICs that were, and that LACP has to judge since, see excuse
-	held    bool              // the driver is kept from choosing, see failover.Hold
-	ordered int               // index of the slave that an operator asked for, see failover.Bond
+	watches map[string]*watch       // by the NIC's name
+	parked  []string                // NICs that are kept out, see failover.Park
+	reasons map[string]state.Reason // why each of them was when it began
+	quiet   map[string]quiet        // those of them that have to have no link for now, see quieten
+	excused map[string]bool         // NICs that were, and that LACP has to judge since, see excuse
+	held    bool                    // the driver is kept from choosing, see failover.Hold
+	ordered int                     // index of the slave that an operator asked for, see failover.Bond
 	// byHand is set while it is not known whether ordered was somebody's choice
 	// or the driver had a reason of its own, see judgeHand.
 	byHand *state.Link
@@ -41,7 +42,7 @@ type watch struct {
 
 func newRestrictions(cfg *config.Bond) restrictions {
 	return restrictions{watches: make(map[string]*watch), excused: make(map[string]bool),
-		quiet: make(map[string]quiet), looked: len(cfg.Paths) == 0}
+		reasons: make(map[string]state.Reason), quiet: make(map[string]quiet), looked: len(cfg.Paths) == 0}
 }
 
 // inherit takes over what an earlier run of bondd has left in the kernel: it was
@@ -187,7 +188,7 @@ func (c *Core) excuse(b *bond, v *failover.Bond) {
 		s := &v.Slaves[i]
 		l := c.net.LinkByIndex(s.Index)
 		switch {
-		case s.Parked && !s.Suppressed, l.Slave != nil && l.Slave.LACP != nil && !l.Slave.LACP.Carries():
+		case l.Slave == nil && !s.Suppressed, l.Slave != nil && l.Slave.LACP != nil && !l.Slave.LACP.Carries():
 			b.excused[l.Name], s.Excused = true, true
 		case b.excused[l.Name] && slices.Contains(s.Paths[:], state.PathUp) && !failover.Blamed(v, s.Index):
 			delete(b.excused, l.Name)
@@ -213,6 +214,18 @@ func (c *Core) spare(b *bond, v *failover.Bond) {
 			if in && !slices.Contains(parked, name) {
 				parked = append(parked, name)
 			}
+		}
+	}
+	for i := range v.Slaves {
+		s := &v.Slaves[i]
+		switch name := c.nameOf(s.Index); {
+		case !slices.Contains(parked, name):
+			delete(b.reasons, name)
+		case b.reasons[name] != "":
+		case s.Suppressed || !s.LinkUp:
+			b.reasons[name] = state.ReasonLink
+		default:
+			b.reasons[name] = state.ReasonPath
 		}
 	}
 	changed := held != b.held || !slices.Equal(parked, b.parked)

@@ -72,6 +72,7 @@ type Slave struct {
 
 	Prio           int        `json:"prio"`             // preference beside the configured order; higher is preferred
 	Paths          []Path     `json:"paths"`            // one for each target, in the configured order
+	Quiet          bool       `json:"quiet"`            // parked and down, so that a switch with a static group sends nothing to it
 	Parked         bool       `json:"parked"`           // out of the bond until its path is back: the mode has no other way to spare it
 	Penalty        float64    `json:"penalty"`          // of flap damping; 0 without damping
 	ReuseAt        *time.Time `json:"reuse_at"`         // when it is no longer held out if it does not fail again; null: it is not held out
@@ -182,6 +183,7 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		Prio:           s.Prio,
 		Paths:          make([]Path, 0, len(s.Paths)),
 		Parked:         s.Parked,
+		Quiet:          s.Quiet,
 		Penalty:        s.Penalty,
 		ReuseAt:        timeOrNil(s.ReuseAt),
 		FastLinkDown:   s.FastLinkDown,
