@@ -82,6 +82,8 @@ type Deps struct {
 type Source struct {
 	Name  string // a file's path, or what else it is
 	Error string // why another one that should run does not; empty if it does
+
+	Warnings []string // what is in it and hardly means what was wanted
 }
 
 // An Engine is the daemon's state and the loop that keeps it.

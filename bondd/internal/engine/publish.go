@@ -23,10 +23,11 @@ func (e *Engine) publish(now time.Time) {
 		Hardware: e.hardware,
 		Totals:   e.totals,
 		Config: state.ConfigStatus{
-			Source:  e.source.Name,
-			Error:   e.source.Error,
-			Applied: e.applied,
-			TOML:    e.toml,
+			Source:   e.source.Name,
+			Error:    e.source.Error,
+			Warnings: e.source.Warnings,
+			Applied:  e.applied,
+			TOML:     e.toml,
 		},
 	}
 	s.Totals.PollDuration = e.totals.PollDuration.Clone()
