@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
 	"net/http"
@@ -32,7 +33,7 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 	file := flags.String("config", "", "configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default")
 	password := flags.String("admin-password", "", "`FILE` with the password for changes over HTTP; else /perm/gokr-pw.txt, /etc/gokr-pw.txt")
 	dir := flags.String("state", stateDir(), "`FOLDER` for what has to outlive a restart, the flight recorder's entries; empty: nothing is kept")
-	if code, ok := parse(flags, args, 0); !ok {
+	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
 	out := std.err
@@ -40,7 +41,13 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 		out = withConsole(out)
 	}
 	log := slog.New(slog.NewTextHandler(out, nil))
-	cfg, source := configuration(*file, log)
+	var explicit *string // set, to an empty path even, is not the same as left out
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "config" {
+			explicit = file
+		}
+	})
+	cfg, source := configuration(explicit, config.DefaultPaths(), log)
 	log.Info("bondd starts", "version", version(), "config", source.Name)
 	credentials := web.Credentials{WebConfig: cfg.HTTP.WebConfig, Passwords: []string{"/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}}
 	if *password != "" {
@@ -58,21 +65,40 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 	return exitOK
 }
 
-// configuration finds the configuration to run. One that does not work is no
+// configuration finds the configuration to run: the file that is asked for, if
+// one is, or else the first in the usual places. One that does not work is no
 // reason to leave the machine unreachable: the built-in default runs instead,
 // and everything that shows something says so.
-func configuration(file string, log *slog.Logger) (*config.Config, engine.Source) {
+func configuration(explicit *string, usual []string, log *slog.Logger) (*config.Config, engine.Source) {
 	const builtin = "the built-in default"
-	path, ok := config.Find(file)
-	if !ok {
-		return config.Default(), engine.Source{Name: builtin}
-	}
-	cfg, err := config.Load(path)
-	if err != nil {
+	instead := func(path string, err error) (*config.Config, engine.Source) {
 		log.Error("config: "+builtin+" runs instead", "file", path, "err", err)
 		return config.Default(), engine.Source{Name: builtin, Error: err.Error()}
 	}
-	return cfg, engine.Source{Name: path}
+	path := ""
+	if explicit != nil {
+		if path = *explicit; path == "" {
+			return instead(path, errors.New("--config is empty: write the path of a file, or leave --config out"))
+		}
+	} else if found, ok := config.Find("", usual...); ok {
+		path = found
+	} else {
+		return config.Default(), engine.Source{Name: builtin}
+	}
+	data, err := config.ReadFile(path)
+	if err != nil {
+		return instead(path, err)
+	}
+	cfg, warnings, err := config.Check(path, data)
+	if err != nil {
+		return instead(path, err)
+	}
+	source := engine.Source{Name: path}
+	for _, w := range warnings {
+		log.Warn("config", "warning", w)
+		source.Warnings = append(source.Warnings, w.String())
+	}
+	return cfg, source
 }
 
 // spareProcs is how many goroutines more than there are processors may run. A
@@ -213,10 +239,7 @@ func serve(ctx context.Context, cfg *config.Config, handler http.Handler, log *s
 }
 
 // onGokrazy reports whether gokrazy's init started this process.
-func onGokrazy() bool {
-	_, err := os.Stat("/gokrazy/init")
-	return err == nil && os.Getppid() == 1
-}
+func onGokrazy() bool { return thisProcess().byGokrazy() }
 
 // stateDir is where gokrazy keeps what is bondd's over an update and a restart.
 func stateDir() string {

@@ -197,6 +197,7 @@ func (s *Slave) State() string {
 type ConfigStatus struct {
 	Source       string    // a file's path, or "built-in default"
 	Error        string    // why the file that should run does not; empty if it does
+	Warnings     []string  // what is in the file and hardly means what was wanted
 	Applied      bool      // it was applied and read back at least once
 	TOML         string    // the running configuration
 	ConfirmUntil time.Time // zero: nothing awaits confirmation

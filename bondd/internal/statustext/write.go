@@ -166,6 +166,9 @@ func writeConfig(b *bytes.Buffer, st *status.Status) {
 	if st.Config.ConfirmUntil != nil {
 		fmt.Fprintf(b, "    on trial until %s\n", clock(*st.Config.ConfirmUntil))
 	}
+	for _, w := range st.Config.Warnings {
+		fmt.Fprintf(b, "    %s\n", w)
+	}
 	for _, d := range st.Config.Drift {
 		fmt.Fprintf(b, "    the kernel differs: %s\n", d)
 	}

@@ -44,8 +44,12 @@ func run() error {
 		if toml, err = os.ReadFile(*conf); err != nil {
 			return fmt.Errorf("read configuration: %w", err)
 		}
-		if _, err = config.Parse(*conf, toml); err != nil {
+		_, warnings, err := config.Check(*conf, toml)
+		if err != nil {
 			return fmt.Errorf("the configuration is not good:\n%w", err)
+		}
+		for _, w := range warnings {
+			fmt.Fprintln(os.Stderr, w)
 		}
 	}
 

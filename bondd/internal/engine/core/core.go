@@ -15,6 +15,8 @@ import (
 type Source struct {
 	Name  string // a file's path, or what else it is
 	Error string // why another one that should run does not; empty if it does
+
+	Warnings []string // what is in it and hardly means what was wanted
 }
 
 // Options are what a Core starts from beside its configuration.

@@ -27,10 +27,11 @@ func (c *Core) Snapshot(now time.Time) (*state.Snapshot, []LogLine) {
 		Hardware: c.hardware.report,
 		Totals:   c.totals,
 		Config: state.ConfigStatus{
-			Source:  c.opts.Source.Name,
-			Error:   c.opts.Source.Error,
-			Applied: c.reading.applied,
-			TOML:    c.toml,
+			Source:   c.opts.Source.Name,
+			Error:    c.opts.Source.Error,
+			Warnings: c.opts.Source.Warnings,
+			Applied:  c.reading.applied,
+			TOML:     c.toml,
 		},
 	}
 	s.Totals.PollDuration = c.totals.PollDuration.Clone()

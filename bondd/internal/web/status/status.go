@@ -93,8 +93,9 @@ type Path struct {
 
 // Config says which configuration runs and how well.
 type Config struct {
-	Source       string     `json:"source"` // a file's path, or "built-in default"
-	Error        string     `json:"error"`  // why the file that should run does not; empty if it does
+	Source       string     `json:"source"`   // a file's path, or "built-in default"
+	Error        string     `json:"error"`    // why the file that should run does not; empty if it does
+	Warnings     []string   `json:"warnings"` // what is in the file and hardly means what was wanted
 	Applied      bool       `json:"applied"`
 	ConfirmUntil *time.Time `json:"confirm_until"` // null: nothing awaits confirmation
 	Drift        []string   `json:"drift"`         // what the kernel has that differs from the configuration
@@ -113,6 +114,7 @@ func From(s *state.Snapshot) *Status {
 		Config: Config{
 			Source:       s.Config.Source,
 			Error:        s.Config.Error,
+			Warnings:     orEmpty(s.Config.Warnings),
 			Applied:      s.Config.Applied,
 			ConfirmUntil: timeOrNil(s.Config.ConfirmUntil),
 			Drift:        orEmpty(s.Config.Drift),
