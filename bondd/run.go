@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"bondd.internal/bondd/internal/address"
 	"bondd.internal/bondd/internal/drill"
 	"bondd.internal/bondd/internal/engine"
 	"bondd.internal/bondd/internal/history"
@@ -81,6 +82,11 @@ const spareProcs = 15
 // daemon wires the rooms and runs them until ctx ends or the engine fails.
 func daemon(ctx context.Context, cfg *config.Config, source engine.Source, credentials web.Credentials, dir string, log *slog.Logger) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
+	random := address.StartRandom(func() {
+		if err := address.ReadRandom(); err != nil {
+			log.Error("random numbers: the kernel's source was not read", "err", err)
+		}
+	})
 	client := new(kernel.Client)
 	defer client.Close()
 	poller := new(kernel.Poller)
@@ -129,6 +135,7 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		FirstPacket:  kernel.FirstPacket,
 		FastLinkDown: kernel.FastLinkDown,
 
+		Random:     random.Wait,
 		Hostname:   hostname,
 		ResolvConf: resolvConf(),
 		Version:    version(),
@@ -160,6 +167,11 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 	})
 	g.Go(func() error {
 		defer stopEngine()
+		if cfg.HTTP.WebConfig != "" { // TLS needs random numbers as well
+			if err := random.Wait(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("http: serving before the kernel gives random numbers", "err", err)
+			}
+		}
 		serve(ctx, cfg, web.Handler(e, metrics.Handler(e.Snapshot, log), commands, log), log)
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -90,6 +91,10 @@ func formatPerm(ctx context.Context, img string) (Partition, error) {
 // as one word.
 var permName = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 
+func plainName(name string) bool {
+	return permName.MatchString(name) && path.Clean(name) == name && !strings.HasPrefix(name, "../")
+}
+
 // WritePerm puts files onto the /perm of the image img, in place of what is
 // there under the same names; the folders they need are made. The keys are
 // paths below /perm, such as "bondd/bondd.toml". Files belong to root and can be
@@ -118,7 +123,7 @@ func WritePerm(img string, files map[string][]byte) error {
 
 	names := slices.Sorted(maps.Keys(files))
 	for _, name := range names {
-		if !permName.MatchString(name) || path.Clean(name) != name || strings.HasPrefix(name, "../") {
+		if !plainName(name) {
 			return fmt.Errorf("write %q to /perm: the name is not a plain path below /perm", name)
 		}
 	}
@@ -178,4 +183,31 @@ func WritePerm(img string, files map[string][]byte) error {
 		}
 	}
 	return nil
+}
+
+// ReadPerm returns the content of a file on the /perm of the image img, by the
+// same name as in WritePerm. What a machine had not yet written when it was
+// switched off is not there.
+func ReadPerm(img, name string) ([]byte, error) {
+	p, err := permOf(img)
+	if err != nil {
+		return nil, err
+	}
+	if !plainName(name) {
+		return nil, fmt.Errorf("read %q from /perm: the name is not a plain path below /perm", name)
+	}
+	ctx := context.Background()
+	device := fmt.Sprintf("%s?offset=%d", img, p.Offset)
+	stat, _, err := e2fs(ctx, "", "debugfs", "-R", "stat /"+name, device)
+	if err != nil {
+		return nil, fmt.Errorf("read /perm/%s: %w", name, err)
+	}
+	if !bytes.Contains(stat, []byte("Type: regular")) {
+		return nil, fmt.Errorf("read /perm/%s: %w", name, fs.ErrNotExist)
+	}
+	content, _, err := e2fs(ctx, "", "debugfs", "-R", "cat /"+name, device)
+	if err != nil {
+		return nil, fmt.Errorf("read /perm/%s: %w", name, err)
+	}
+	return content, nil
 }

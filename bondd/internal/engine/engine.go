@@ -70,6 +70,10 @@ type Deps struct {
 	// kernel.FastLinkDown. May be nil.
 	FastLinkDown func(ctx context.Context, name string) (string, error)
 
+	// Random waits until the kernel gives random numbers; see address.DHCP4. May
+	// be nil.
+	Random func(context.Context) error
+
 	History    []*state.Switch // of earlier runs, newest first
 	Hostname   string          // told to DHCP servers; may be empty
 	ResolvConf string          // file that gets the DNS servers; empty: none is written
@@ -309,6 +313,7 @@ func (e *Engine) dhcp(cfg *config.Bond) *address.DHCP4 {
 		Bond:     cfg.Name,
 		Hostname: e.deps.Hostname,
 		Log:      e.log,
+		Random:   e.deps.Random,
 		Ready:    func(ctx context.Context) (netip.Addr, error) { return e.carrying(ctx, cfg) },
 		Update: func(ctx context.Context, u address.Update) {
 			select {
