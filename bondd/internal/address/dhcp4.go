@@ -33,8 +33,8 @@ type DHCP4 struct {
 	// that a restart does not change it.
 	Ready func(context.Context) (netip.Addr, error)
 	// Random returns once the kernel gives random numbers, which the client
-	// library needs, or with an error when that takes too long; Random.Wait. May
-	// be nil.
+	// library needs, or with an error when that takes too long; random.Source's
+	// Wait. May be nil.
 	Random func(context.Context) error
 	Update func(context.Context, Update)
 	Log    *slog.Logger

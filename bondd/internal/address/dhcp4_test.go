@@ -2,13 +2,14 @@ package address
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bondd.internal/bondd/internal/random"
 )
 
 // A client waits for the kernel's random source before it asks for anything,
@@ -16,7 +17,10 @@ import (
 func TestWaitsForRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ready := make(chan struct{})
-		random := StartRandom(func() { <-ready })
+		source := random.Start(func() error {
+			<-ready
+			return nil
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var told []string
 		var log strings.Builder
@@ -24,17 +28,17 @@ func TestWaitsForRandom(t *testing.T) {
 			Bond:   "no-such-bond",
 			Log:    slog.New(slog.NewTextHandler(&log, nil)),
 			Ready:  func(context.Context) (netip.Addr, error) { return netip.Addr{}, nil },
-			Random: random.Wait,
+			Random: source.Wait,
 			Update: func(_ context.Context, u Update) { told = append(told, u.Status) },
 		}
 		ended := make(chan error)
 		go func() { ended <- d.Run(ctx) }()
 
-		time.Sleep(2 * randomLimit)
+		time.Sleep(20 * time.Second) // two attempts
 		synctest.Wait()
 		const waiting = "waiting for random numbers from the kernel"
-		if len(told) != 1 || told[0] != waiting {
-			t.Errorf("told %q, want %q once", told, waiting)
+		if len(told) == 0 || told[0] != waiting {
+			t.Errorf("told %q, want %q", told, waiting)
 		}
 		if !strings.Contains(log.String(), "the kernel's random source is not ready after 10s") || strings.Contains(log.String(), "open DHCP socket") {
 			t.Errorf("the log:\n%s", &log)
@@ -51,32 +55,4 @@ func TestWaitsForRandom(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 	})
-}
-
-func TestRandomWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ready := make(chan struct{})
-		r := StartRandom(func() { <-ready })
-		if err := r.Wait(t.Context()); !errors.Is(err, errNoRandom) {
-			t.Errorf("a source that is not ready: error %v", err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second, cancel)
-		begun := time.Now()
-		if err := r.Wait(ctx); !errors.Is(err, context.Canceled) || time.Since(begun) != time.Second {
-			t.Errorf("cancelled after 1 s: error %v after %v", err, time.Since(begun))
-		}
-		time.AfterFunc(time.Second, func() { close(ready) })
-		for range 2 {
-			if err := r.Wait(t.Context()); err != nil {
-				t.Errorf("a source that is ready: error %v", err)
-			}
-		}
-	})
-}
-
-func TestReadRandom(t *testing.T) {
-	if err := ReadRandom(); err != nil {
-		t.Error(err)
-	}
 }
