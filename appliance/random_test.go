@@ -1,6 +1,8 @@
 package appliance_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"os"
@@ -35,6 +37,57 @@ func TestNoRandomSource(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An image brings a seed for the kernel's random numbers. It is used at boot, and
+// the next one is on the disk soon after, where it outlives a power failure.
+func TestSeed(t *testing.T) {
+	t.Parallel()
+	cfg := with("virtio-net-pci", "virtio-net-pci")
+	cfg.NoRandom = true
+	cfg.Persistent = true
+	cfg.Image = copyImage(t)
+	seeds := [][]byte{seed(t, cfg.Image)}
+	m := bootFile(t, cfg)
+	for boot := 1; ; boot++ {
+		m.await("a bond with a leased address", (*status).whole)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		err := m.WaitConsole(ctx, "there is a new seed for the next start")
+		cancel()
+		if err != nil {
+			t.Error(err)
+		}
+		if console := m.Console(); !strings.Contains(console, "seeding RNG from /perm/random.seed") || strings.Contains(console, "seeding random pool failed") {
+			t.Errorf("boot %d: the seed is not used; the console:\n%s", boot, console)
+		}
+		if err := m.Close(); err != nil { // as if the power failed
+			t.Fatal(err)
+		}
+		next := seed(t, cfg.Image)
+		for i, before := range seeds {
+			if bytes.Equal(next, before) {
+				t.Errorf("after boot %d the seed is that of after boot %d", boot, i)
+			}
+		}
+		if boot == 2 {
+			return
+		}
+		seeds = append(seeds, next)
+		m.start()
+	}
+}
+
+// seed reads the seed on the /perm of an image.
+func seed(t *testing.T, img string) []byte {
+	t.Helper()
+	s, err := build.ReadPerm(img, "random.seed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s) != 512 || bytes.Count(s, []byte{0}) > 32 {
+		t.Errorf("the seed is %x, want 512 random bytes", s)
+	}
+	return s
 }
 
 // zeroPerm overwrites the /perm of an image with zeros.
