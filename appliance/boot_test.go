@@ -94,10 +94,11 @@ func checkServers(t *testing.T, console string) {
 	}
 }
 
-// The page by TLS, with the image's own certificate; and the orders that
-// gokrazy's pages took, which come to nothing when a form on another site sends
-// them with the password, as a browser does that has it in its cache.
-func TestForeignForm(t *testing.T) {
+// The page by TLS, with the image's own certificate; orders with the image's own
+// password; and the orders that gokrazy's pages took, which come to nothing when a
+// form on another site sends them with the password, as a browser does that has
+// it in its cache.
+func TestOrders(t *testing.T) {
 	t.Parallel()
 	img := wholeImage(t)
 	cfg := with("virtio-net-pci", "virtio-net-pci")
@@ -128,23 +129,34 @@ func TestForeignForm(t *testing.T) {
 	}
 	m.eventually("the page by TLS", answers)
 
+	post := func(url, password, body string, header ...string) (code int, err error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		req.SetBasicAuth("gokrazy", password)
+		resp, err := m.client.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		return resp.StatusCode, resp.Body.Close()
+	}
 	for _, base := range []string{"https://guest:80", "http://guest:8080", "https://guest:8443"} {
 		for _, path := range []string{"/reboot", "/poweroff", "/update/switch", "/update/testboot"} {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+path, strings.NewReader("a=b"))
-			if err != nil {
-				t.Fatal(err)
+			code, err := post(base+path, img.password, "a=b",
+				"Content-Type", "application/x-www-form-urlencoded", "Origin", "http://elsewhere.example")
+			if err == nil && code < 400 {
+				t.Errorf("%s%s: code %d", base, path, code)
 			}
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			req.Header.Set("Origin", "http://elsewhere.example")
-			req.SetBasicAuth("gokrazy", img.password)
-			resp, err := m.client.Do(req)
-			if err != nil {
-				continue // nobody is there
-			}
-			resp.Body.Close()
-			if resp.StatusCode < 400 {
-				t.Errorf("%s%s: %s", base, path, resp.Status)
-			}
+		}
+	}
+	for password, want := range map[string]bool{"": false, "wrong": false, img.password: true} {
+		code, err := post("https://guest:80/api/v1/failover", password, `{"bond": "bond0", "to": "eth1"}`)
+		if err != nil || want != (code == http.StatusOK) || !want && code != http.StatusUnauthorized {
+			t.Errorf("an order with the password %q: code %d, error %v", password, code, err)
 		}
 	}
 	m.eventually("the page after the orders", answers)
