@@ -243,9 +243,16 @@ func runVersion(_ context.Context, std stdio, flags *flag.FlagSet, args []string
 	return exitOK
 }
 
-// version is the version that the go command put into the binary: the module's,
-// or the revision it was built from.
+// stamped is the version that the image's build gives to the linker. Nothing
+// else sets it.
+var stamped string
+
+// version is the image's version or else what the go command put into the binary:
+// the module's version, or the revision it was built from.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

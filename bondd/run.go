@@ -21,6 +21,7 @@ import (
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/metrics"
 	"bondd.internal/bondd/internal/pathcheck"
+	"bondd.internal/bondd/internal/random"
 	"bondd.internal/bondd/internal/statefile"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
@@ -31,7 +32,7 @@ import (
 // program is done" and starts it again on anything else.
 func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
 	file := flags.String("config", "", "configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default")
-	password := flags.String("admin-password", "", "`FILE` with the password for changes over HTTP; else /perm/gokr-pw.txt, /etc/gokr-pw.txt")
+	password := flags.String("admin-password", "", "`FILE` with the password for changes over HTTP; else "+strings.Join(passwordFiles(), ", "))
 	dir := flags.String("state", stateDir(), "`FOLDER` for what has to outlive a restart, the flight recorder's entries; empty: nothing is kept")
 	if code, ok := parse(std, flags, args); !ok {
 		return code
@@ -49,7 +50,7 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 	})
 	cfg, source := configuration(explicit, config.DefaultPaths(), log)
 	log.Info("bondd starts", "version", version(), "config", source.Name)
-	credentials := web.Credentials{WebConfig: cfg.HTTP.WebConfig, Passwords: []string{"/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}}
+	credentials := web.Credentials{WebConfig: cfg.HTTP.WebConfig, Passwords: passwordFiles()}
 	if *password != "" {
 		credentials.Passwords = []string{*password}
 	}
@@ -63,6 +64,13 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 	}
 	log.Info("bondd stops as asked; the bonds stay up")
 	return exitOK
+}
+
+// passwordFiles are where the administrator's password may be: what a person has
+// written, what the image was built with, and what gokrazy's init uses where an
+// image of somebody else's lets it serve its pages.
+func passwordFiles() []string {
+	return []string{"/perm/gokr-pw.txt", "/etc/bondd/admin-password", "/etc/gokr-pw.txt"}
 }
 
 // configuration finds the configuration to run: the file that is asked for, if
@@ -111,6 +119,7 @@ const spareProcs = 15
 // daemon wires the rooms and runs them until ctx ends or the engine fails.
 func daemon(ctx context.Context, cfg *config.Config, source engine.Source, credentials web.Credentials, dir string, log *slog.Logger) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
+	numbers := random.Start(random.Read)
 	client := new(kernel.Client)
 	defer client.Close()
 	poller := new(kernel.Poller)
@@ -159,6 +168,7 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		FirstPacket:  kernel.FirstPacket,
 		FastLinkDown: kernel.FastLinkDown,
 
+		Random:     numbers.Wait,
 		Hostname:   hostname,
 		ResolvConf: resolvConf(),
 		Version:    version(),
@@ -191,7 +201,21 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 	})
 	g.Go(func() error {
 		defer stopEngine()
+		if cfg.HTTP.WebConfig != "" { // TLS needs random numbers as well
+			if err := numbers.Wait(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("http: serving before the kernel gives random numbers", "err", err)
+			}
+		}
 		serve(ctx, cfg, web.Handler(e, metrics.Handler(e.Snapshot, log), commands, log), log)
+		return nil
+	})
+	g.Go(func() error {
+		seed := seedFile()
+		if err := numbers.KeepSeed(ctx, seed); err != nil {
+			log.Warn("random: there is no new seed for the next start", "err", err)
+		} else if seed != "" && ctx.Err() == nil {
+			log.Info("random: there is a new seed for the next start", "file", seed)
+		}
 		return nil
 	})
 	if dir != "" {
@@ -247,6 +271,14 @@ func stateDir() string {
 		return ""
 	}
 	return "/perm/bondd"
+}
+
+// seedFile is where gokrazy's randomd finds its seed.
+func seedFile() string {
+	if !onGokrazy() {
+		return ""
+	}
+	return "/perm/random.seed"
 }
 
 // resolvConf is the file for the DNS servers: gokrazy's /etc/resolv.conf is a

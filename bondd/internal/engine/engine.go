@@ -71,6 +71,10 @@ type Deps struct {
 	// kernel.FastLinkDown. May be nil.
 	FastLinkDown func(ctx context.Context, name string) (string, error)
 
+	// Random waits until the kernel gives random numbers; see address.DHCP4. May
+	// be nil.
+	Random func(context.Context) error
+
 	History    []*state.Switch          // of earlier runs, newest first
 	Memory     *core.Memory             // of an earlier run; nil: none
 	Remember   func(*core.Memory) error // keeps it for the next run; may be nil
@@ -480,6 +484,7 @@ func (e *Engine) dhcp(cfg *config.Bond) *address.DHCP4 {
 		Bond:     cfg.Name,
 		Hostname: e.deps.Hostname,
 		Log:      e.log,
+		Random:   e.deps.Random,
 		Ready:    func(ctx context.Context) (netip.Addr, error) { return e.carrying(ctx, cfg) },
 		Update: func(ctx context.Context, u address.Update) {
 			e.send(ctx, core.Lease{Bond: u.Bond, Status: u.Status, Lease: u.Lease})
