@@ -45,6 +45,8 @@ func (e *Engine) publish(now time.Time) {
 		e.switches = nil
 	}
 	s.Events, s.History = e.events, e.history
+	s.Published = time.Now()
+	s.Published = time.Now()
 	e.snapshot.Store(s)
 	e.subs.tell()
 	for _, b := range e.bonds {
