@@ -53,6 +53,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		return stream.SetWriteDeadline(time.Time{})
 	}
 
+	lasts(r)
 	ctx := r.Context() // ends with the connection and with the server
 	ticks := h.src.Subscribe(ctx)
 	beat := time.NewTicker(heartbeat)
