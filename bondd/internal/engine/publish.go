@@ -46,7 +46,6 @@ func (e *Engine) publish(now time.Time) {
 	}
 	s.Events, s.History = e.events, e.history
 	s.Published = time.Now()
-	s.Published = time.Now()
 	e.snapshot.Store(s)
 	e.subs.tell()
 	for _, b := range e.bonds {

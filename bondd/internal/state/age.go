@@ -7,18 +7,18 @@ import (
 
 // MaxAge is how old a snapshot may be before nothing in it is known any more.
 //
-// The engine publishes every second, whether anything happened or not, and what
-// it waits for in between is bounded: a read of the kernel times out after 3
-// seconds, so that the next snapshot is there 4 seconds after the last one. Only
-// one system call that cannot be ended takes longer: whoever holds the kernel's
-// RTNL lock for more than 4 seconds delays the engine, and with it the age is
-// reported. That is meant: without the lock neither bondd nor the bonding driver
+// The engine publishes every second, whether anything happened or not, and a read
+// of the kernel that times out does so after 3 seconds: the next snapshot is there
+// 4 seconds after the last one. What takes longer is a system call that waits for
+// the kernel's RTNL lock, which cannot be ended. A driver or a program may hold the
+// lock for 4 seconds without effect on bondd's health; longer than that counts as
+// an error on purpose, for without the lock neither bondd nor the bonding driver
 // can move traffic to another slave.
 const MaxAge = 5 * time.Second
 
-// Age is how long ago the snapshot was published, for a reader whose clock, by
-// time.Now, says now. The clock of the wall has no part in it: it may be set by
-// years when the machine first hears of the time.
+// Age is how long ago the snapshot was published, for a reader at the time now, as
+// time.Now gives it. The monotonic clock counts: the wall clock may be set by years
+// when the machine first gets the time over the network.
 func (s *Snapshot) Age(now time.Time) time.Duration {
 	published := s.Published
 	if published.IsZero() {

@@ -17,9 +17,9 @@ type Snapshot struct {
 	Started time.Time
 	Time    time.Time // when it was made
 	Sampled time.Time // when the kernel's state and counters were read; zero: never yet
-	// Published is when every reader got it, for Age alone; zero: at Time. Only a
-	// time with a monotonic reading, as time.Now gives it, outlives a clock that
-	// is set.
+	// Published is when it could be read first, for Age alone; zero: at Time. It
+	// has to have a monotonic reading, as time.Now gives it, or setting the wall
+	// clock would change the age.
 	Published time.Time
 
 	Hardware hwprobe.Report
