@@ -346,6 +346,7 @@ func (e *Engine) publish() {
 		s.Totals.Writes = e.deps.Writes()
 	}
 	e.logLines(lines)
+	s.Published = time.Now()
 	e.snapshot.Store(s)
 	e.subs.tell()
 }

@@ -17,6 +17,10 @@ type Snapshot struct {
 	Started time.Time
 	Time    time.Time // when it was made
 	Sampled time.Time // when the kernel's state and counters were read; zero: never yet
+	// Published is when it could be read first, for Age alone; zero: at Time. It
+	// has to have a monotonic reading, as time.Now gives it, or setting the wall
+	// clock would change the age.
+	Published time.Time
 
 	Hardware hwprobe.Report
 	Bonds    []Bond

@@ -114,7 +114,7 @@ func take(ctx context.Context, slots chan struct{}, wait time.Duration) bool {
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	h.writeJSON(w, http.StatusOK, status.From(h.src.Snapshot()))
+	h.writeJSON(w, http.StatusOK, status.At(h.src.Snapshot(), time.Now()))
 }
 
 // health is what /healthz answers.
@@ -124,7 +124,7 @@ type health struct {
 }
 
 func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
-	firstError := h.src.Snapshot().FirstError()
+	firstError := h.src.Snapshot().FirstErrorAt(time.Now())
 	code := http.StatusOK
 	if firstError != "" {
 		code = http.StatusServiceUnavailable
@@ -132,9 +132,15 @@ func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
 	h.writeJSON(w, code, health{OK: firstError == "", FirstError: firstError})
 }
 
+// readyz tells that the configuration is applied. That stays true of an engine
+// that does not run any more: it is /healthz that asks for more.
 func (h *handler) readyz(w http.ResponseWriter, r *http.Request) {
-	if !h.src.Snapshot().Config.Applied {
-		http.Error(w, "not ready: the configuration is not applied yet", http.StatusServiceUnavailable)
+	if s := h.src.Snapshot(); !s.Config.Applied {
+		why := "not ready: the configuration is not applied yet"
+		if stale := s.Stale(time.Now()); stale != "" {
+			why += "; " + stale
+		}
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
