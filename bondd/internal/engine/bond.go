@@ -327,6 +327,7 @@ func (e *Engine) acted(b *bond, a act, err error) {
 		b.pending = time.Time{} // it is done: what the driver does next is its own
 		b.active = a.to
 		b.claims = append(b.claims, a)
+		e.probeFrom(b) // what the bond itself asks leaves by another slave now
 	}
 	// After an inspection the next read tells what the driver made of it.
 	e.wake()

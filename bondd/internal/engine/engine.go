@@ -44,7 +44,7 @@ type Listener interface {
 
 // A PathChecker probes targets from every slave; pathcheck.Checker is one.
 type PathChecker interface {
-	SetSlaves(slaves []pathcheck.Slave)
+	SetSlaves(bond pathcheck.Bond, slaves []pathcheck.Slave)
 	Run(ctx context.Context) error
 }
 

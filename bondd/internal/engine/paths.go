@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"bondd.internal/bondd/internal/pathcheck"
@@ -75,9 +76,29 @@ func (e *Engine) probeFrom(b *bond) {
 				mac, _ = state.ParseMAC(nic.PermanentMAC)
 			}
 		}
-		from = append(from, pathcheck.Slave{Name: l.Name, Index: l.Index, MAC: mac, LinkUp: e.links[l.Index].linkUp()})
+		from = append(from, pathcheck.Slave{Name: l.Name, Index: l.Index, MAC: mac, LinkUp: e.links[l.Index].linkUp(),
+			Active: b.activeBackup() && l.Index == b.active})
 	}
-	b.paths.SetSlaves(from)
+	b.paths.SetSlaves(e.prober(b), from)
+}
+
+// prober is the bond itself as its checker has to know it. An address that
+// neither the configuration nor a lease gave it may be gone the next moment.
+func (e *Engine) prober(b *bond) pathcheck.Bond {
+	p := pathcheck.Bond{Index: b.index}
+	if b.cfg.Mode() == "balance-alb" {
+		p.Index = 0
+	}
+	for _, a := range e.net.Addresses {
+		switch {
+		case a.Index != b.index || !a.Prefix.Addr().Is4():
+		case slices.Contains(b.cfg.Addresses, a.Prefix) || b.lease != nil && b.lease.Prefix == a.Prefix:
+			p.Addresses = append(p.Addresses, a.Prefix)
+		default:
+			p.Foreign = append(p.Foreign, a.Prefix)
+		}
+	}
+	return p
 }
 
 // pathUp combines the paths of a slave by the bond's policy; nil while nothing
