@@ -45,7 +45,7 @@ type Listener interface {
 
 // A PathChecker probes targets from every slave; pathcheck.Checker is one.
 type PathChecker interface {
-	SetSlaves(slaves []pathcheck.Slave)
+	SetSlaves(bond pathcheck.Bond, slaves []pathcheck.Slave)
 	Run(ctx context.Context) error
 }
 
@@ -270,7 +270,7 @@ func (e *Engine) carryOut(ctx context.Context, out *core.Output) {
 			for i, s := range p.Slaves {
 				slaves[i] = pathcheck.Slave(s)
 			}
-			checker.SetSlaves(slaves)
+			checker.SetSlaves(pathcheck.Bond(p.Sender), slaves)
 		}
 	}
 	if out.Inventory {

@@ -32,7 +32,7 @@ func pathConfig(mode string) *config.Config {
 // A fakeChecker finds what the test says that it finds.
 type fakeChecker struct{}
 
-func (fakeChecker) SetSlaves([]pathcheck.Slave) {}
+func (fakeChecker) SetSlaves(pathcheck.Bond, []pathcheck.Slave) {}
 
 func (fakeChecker) Run(ctx context.Context) error {
 	<-ctx.Done()

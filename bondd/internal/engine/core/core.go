@@ -77,6 +77,7 @@ type bond struct {
 
 	paths  map[int][]state.Path // the last report, by interface index
 	probes []ProbeSlave         // who was told to probe
+	sender Sender               // and from where
 
 	membership
 	restrictions

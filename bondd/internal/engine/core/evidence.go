@@ -374,13 +374,34 @@ func (c *Core) probe(b *bond) {
 				mac, _ = state.ParseMAC(nic.PermanentMAC)
 			}
 		}
-		from = append(from, ProbeSlave{Name: l.Name, Index: l.Index, MAC: mac, LinkUp: c.links[l.Index].linkUp()})
+		from = append(from, ProbeSlave{Name: l.Name, Index: l.Index, MAC: mac, LinkUp: c.links[l.Index].linkUp(),
+			Active: b.activeBackup() && l.Index == b.active})
 	}
-	if slices.Equal(from, b.probes) {
+	sender := c.sender(b)
+	if sender.equal(&b.sender) && slices.Equal(from, b.probes) {
 		return
 	}
-	b.probes = from
-	c.out.Probes = append(c.out.Probes, Probes{Bond: b.cfg.Name, Slaves: from})
+	b.sender, b.probes = sender, from
+	c.out.Probes = append(c.out.Probes, Probes{Bond: b.cfg.Name, Sender: sender, Slaves: from})
+}
+
+// sender is the bond itself as its checker has to know it. An address that
+// neither the configuration nor a lease gave it may be gone the next moment.
+func (c *Core) sender(b *bond) Sender {
+	s := Sender{Index: b.index}
+	if b.cfg.Mode() == "balance-alb" {
+		s.Index = 0 // the driver rewrites the ARP that the bond sends
+	}
+	for _, a := range c.net.Addresses {
+		switch {
+		case a.Index != b.index || !a.Prefix.Addr().Is4():
+		case slices.Contains(b.cfg.Addresses, a.Prefix) || b.lease != nil && b.lease.Prefix == a.Prefix:
+			s.Addresses = append(s.Addresses, a.Prefix)
+		default:
+			s.Foreign = append(s.Foreign, a.Prefix)
+		}
+	}
+	return s
 }
 
 // pathUp combines the paths of a slave by the bond's policy; nil while nothing

@@ -115,6 +115,7 @@ func (c *Core) acted(b *bond, a *Acted) {
 		b.claims = append(b.claims, claim{to: a.To, reason: a.reason, read: a.since, issued: a.Issued, done: a.Done, before: before})
 	}
 	b.before = nil
+	c.probe(b) // what the bond itself asks leaves by another slave now
 	// After an inspection the next read tells what the driver made of it.
 	c.read(0)
 }

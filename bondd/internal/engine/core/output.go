@@ -3,6 +3,7 @@ package core
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bondd.internal/bondd/internal/state"
@@ -66,10 +67,22 @@ type Plan struct {
 	Before *state.Network // that it was made from
 }
 
-// Probes are the slaves that check a bond's paths.
+// Probes is who checks a bond's paths.
 type Probes struct {
 	Bond   string
+	Sender Sender
 	Slaves []ProbeSlave
+}
+
+// A Sender is the bond itself as a prober.
+type Sender struct {
+	Index     int            // of the bond; 0: it does not probe itself
+	Addresses []netip.Prefix // IPv4, its own
+	Foreign   []netip.Prefix // IPv4, that another program has put on it and may take back
+}
+
+func (s *Sender) equal(o *Sender) bool {
+	return s.Index == o.Index && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Foreign, o.Foreign)
 }
 
 // A ProbeSlave is a NIC to probe from.
@@ -78,6 +91,7 @@ type ProbeSlave struct {
 	Index  int
 	MAC    state.MAC // permanent; zero: not known
 	LinkUp bool
+	Active bool // the bond's frames leave by it, in mode active-backup
 }
 
 // A StampRequest asks for what only the kernel knows of a failover.
