@@ -233,7 +233,11 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"parked":         {"eth1 parked", "parked: out of the bond until its path is back", "eth1 out path nothing answers through eth1", "eth1 carries traffic –"},
 		"lacp":           {"LACP has agreed, aggregator 1", "LACP partner 00:1b:21:3c:9d:f8, key 1001", "Active aggregator 1, with 2 ports", "LACP, this end active, short timeout, aggregating, in sync, collecting, distributing", "Fast link down on not offered"},
 		"half-open":      {"eth1 half-open", "half-open: the other end sends LACP, but does not hear this end's", "Active aggregator 1, with 1 port", "active, aggregating, expired"},
-		"no-partner":     {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
+		"foreign": {"Addresses 192.168.1.202/24 192.168.1.250/32 foreign", "Gateway 192.168.1.1 192.168.1.9 foreign",
+			"Foreign routes default via 192.168.1.9 metric 50 10.0.0.0/8 via 192.168.1.2 198.51.100.0/24"},
+		"deaf": {"eth1 receives nothing", "eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0", "the kernel differs",
+			"set MAC of eth1 to 52:54:00:12:34:a0: the kernel took it and did not keep it"},
+		"no-partner": {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
 	}
 	eachPage(t, func(t *testing.T, name, page string) {
 		content := text(parse(t, page))
@@ -302,10 +306,11 @@ func TestPageMarks(t *testing.T) {
 		"lacp":        {"eth0": "active", "eth1": "active"},
 		"half-open":   {"eth0": "active", "eth1": "down"},
 		"no-partner":  {"eth0": "active", "eth1": "down"},
+		"deaf":        {"eth0": "active", "eth1": "down"},
 	}
 	health := map[string]string{
 		"degraded": "degraded", "missing": "degraded", "left-out": "degraded", "many": "degraded",
-		"path-dead": "degraded", "suppressed": "degraded", "parked": "degraded", "half-open": "degraded", "no-partner": "degraded",
+		"path-dead": "degraded", "suppressed": "degraded", "parked": "degraded", "half-open": "degraded", "no-partner": "degraded", "deaf": "degraded",
 		"down": "down", "several": "down", "no-nic": "down", "starting": "down", "all-paths-dead": "down",
 	}
 	eachPage(t, func(t *testing.T, name, page string) {

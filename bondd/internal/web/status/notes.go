@@ -45,6 +45,9 @@ func (s Slave) Notes() []Note {
 	if s.Suppressed {
 		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: s.heldOut()})
 	}
+	for _, lack := range s.Lacks {
+		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: lack})
+	}
 	if p := s.LACP; p != nil && s.LinkUp {
 		notes = append(notes, p.note())
 	}

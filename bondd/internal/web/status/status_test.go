@@ -253,6 +253,8 @@ func TestHeadline(t *testing.T) {
 		"parked":         "bond0 is degraded: eth1 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself; it is kept out of the bond until then",
 		"lacp":           "bond0 is healthy: traffic shared by eth0 and eth1",
 		"half-open":      "bond0 is degraded: eth1 is half open: it has a link, but its LACP partner does not hear it",
+		"foreign":        "bond0 is healthy: traffic on eth0, eth1 ready",
+		"deaf":           "bond0 is degraded: eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0: it receives nothing",
 		"no-partner":     "bond0 is degraded: no switch answers LACP: only one slave carries traffic",
 	}
 	for _, shape := range fixture.Shapes() {
