@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Source is where Inventory looks. The zero value is the running machine.
@@ -22,13 +23,16 @@ type Source struct {
 	Kernel Kernel
 }
 
-// A Kernel lists the network interfaces of this network namespace with what rtnetlink and ethtool know of them.
+// A Kernel answers for the network interfaces of this network namespace. Both methods return in bounded time, also if
+// the context has no deadline.
 type Kernel interface {
-	// Links returns in bounded time, also if the context has no deadline.
+	// Links lists them as rtnetlink describes them.
 	Links(ctx context.Context) ([]Link, error)
+	// Ethtool asks one link's driver. It wakes a card that sleeps. With an error it returns what it has got until then.
+	Ethtool(ctx context.Context, l Link) (Ethtool, error)
 }
 
-// A Link is a network interface as the kernel's sockets describe it. Empty fields are unknown.
+// A Link is a network interface as rtnetlink describes it. Empty fields are unknown.
 type Link struct {
 	Index int
 	Name  string
@@ -43,7 +47,11 @@ type Link struct {
 	Permanent net.HardwareAddr
 	// Carrier is nil while the interface is down.
 	Carrier *bool
-	// Driver and Firmware are ethtool's driver information.
+}
+
+// Ethtool is what a link's driver tells. Empty fields are unknown.
+type Ethtool struct {
+	// Driver and Firmware are the driver information.
 	Driver, Firmware string
 	// SpeedMbps is 0 if unknown; Duplex is "full", "half" or empty; SupportedMbps ascends.
 	SpeedMbps     int
@@ -55,9 +63,18 @@ type Link struct {
 // anyone: what is beneath them is what would have to be bonded.
 var uppers = []string{"bond", "bridge", "hsr", "ipvlan", "ipvtap", "macsec", "macvlan", "macvtap", "openvswitch", "team", "vlan", "vrf", "vxlan"}
 
+const (
+	// nicTimeout bounds what one driver is asked: one that hangs must not hold up the others.
+	nicTimeout = 2 * time.Second
+	// driversTimeout bounds what all drivers together are asked. A driver that hangs with the kernel's lock in its
+	// hands holds up the others after all.
+	driversTimeout = 5 * time.Second
+)
+
 // Inventory lists every Ethernet NIC of the machine, in natural order of the names: all hardware (wireless cards are
 // not Ethernet), and the virtual ends such as veth, which Judge heeds only if they are named. An error means that the
-// list itself could not be read; details of a NIC that could not be read are left unknown.
+// list itself could not be read, or that ctx was cancelled; what could not be read of a NIC is left unknown and said in
+// its Unread. A card that sleeps is left asleep.
 func Inventory(ctx context.Context, src Source) ([]NIC, error) {
 	kernel := src.Kernel
 	if kernel == nil {
@@ -68,30 +85,38 @@ func Inventory(ctx context.Context, src Source) ([]NIC, error) {
 		return nil, fmt.Errorf("list network interfaces: %w", err)
 	}
 	sys := sysfs(cmp.Or(src.Sys, "/sys"))
+	drivers, cancel := context.WithTimeoutCause(ctx, driversTimeout,
+		timeout(fmt.Sprintf("timed out: the drivers of all cards took longer than %v", driversTimeout)))
+	defer cancel()
 	nics := []NIC{}
 	for _, l := range links {
 		if !l.Ethernet || slices.Contains(uppers, l.Kind) || sys.wireless(l) {
 			continue
 		}
-		nics = append(nics, newNIC(l, sys))
+		n := newNIC(l, sys)
+		if sys.asleep(l) {
+			n.unread("ethtool: the card is asleep to save power, and is not woken")
+		} else {
+			e, err := kernel.Ethtool(drivers, l)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, fmt.Errorf("ask the driver of %s: %w", l.Name, ctx.Err())
+			}
+			n.tell(e, err)
+		}
+		nics = append(nics, n)
 	}
 	slices.SortFunc(nics, func(a, b NIC) int { return compareNames(a.Name, b.Name) })
 	return nics, nil
 }
 
-// newNIC joins what the kernel's sockets say of a link with what sysfs says of its device.
+// newNIC joins what rtnetlink says of a link with what sysfs says of its device.
 func newNIC(l Link, sys sysfs) NIC {
 	n := NIC{
 		Name:          l.Name,
-		Driver:        cmp.Or(l.Driver, l.Kind),
-		Firmware:      l.Firmware,
+		Driver:        l.Kind,
 		Bus:           busVirtual,
-		SupportedMbps: append([]int{}, l.SupportedMbps...),
-		Duplex:        l.Duplex,
+		SupportedMbps: []int{},
 		LinkUp:        l.Carrier,
-	}
-	if l.SpeedMbps > 0 {
-		n.SpeedMbps = &l.SpeedMbps
 	}
 	switch {
 	case len(l.Permanent) > 0:
@@ -102,6 +127,25 @@ func newNIC(l Link, sys sysfs) NIC {
 	sys.describe(l, &n)
 	return n
 }
+
+// tell adds what the driver says, and what it does not.
+func (n *NIC) tell(e Ethtool, err error) {
+	// The name sysfs gives is the one by which the driver is bound; ethtool's is what the driver likes to be called.
+	if n.Driver == "" || n.Bus == busVirtual {
+		n.Driver = cmp.Or(e.Driver, n.Driver)
+	}
+	n.Firmware, n.Duplex = e.Firmware, e.Duplex
+	n.SupportedMbps = append(n.SupportedMbps, e.SupportedMbps...)
+	if e.SpeedMbps > 0 {
+		n.SpeedMbps = &e.SpeedMbps
+	}
+	if err != nil {
+		n.unread("ethtool: " + err.Error())
+	}
+}
+
+// unread notes that something could not be read.
+func (n *NIC) unread(what string) { n.Unread = append(n.Unread, what) }
 
 // sysfs is the path of a mounted sysfs.
 type sysfs string
@@ -125,6 +169,16 @@ func (s sysfs) wireless(l Link) bool {
 	return exists(filepath.Join(dir, "phy80211")) || slices.Contains(strings.Fields(readAttr(dir, "uevent")), "DEVTYPE=wwan")
 }
 
+// asleep says whether the device behind the link is suspended. Its driver cannot be asked anything without waking it.
+func (s sysfs) asleep(l Link) bool {
+	dir := s.netDir(l)
+	if dir == "" {
+		return false
+	}
+	status := readAttr(dir, "device/power/runtime_status")
+	return status == "suspended" || status == "suspending"
+}
+
 // describe fills in what the device behind the link tells, if there is one.
 func (s sysfs) describe(l Link, n *NIC) {
 	dir := s.netDir(l)
@@ -135,7 +189,6 @@ func (s sysfs) describe(l Link, n *NIC) {
 	if err != nil {
 		return
 	}
-	// The name sysfs gives is the one by which the driver is bound; ethtool's is what the driver likes to be called.
 	n.Driver = cmp.Or(linkBase(device, "driver"), n.Driver)
 	n.Bus = cmp.Or(linkBase(device, "subsystem"), "unknown")
 	n.Address = filepath.Base(device)

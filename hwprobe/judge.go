@@ -64,6 +64,7 @@ const (
 	CheckOwnDevice    = "own-device"    // each on a device of its own
 	CheckOptionROM    = "option-rom"    // each with its own option ROM
 	CheckPermanentMAC = "permanent-mac" // each with an address of its own
+	CheckUnread       = "unread"        // what could not be read of a slave
 )
 
 // A Finding is the outcome of one check, in a sentence that names the NIC, what is, and what should be.
@@ -131,6 +132,12 @@ func Judge(nics []NIC, policy Policy, members []string) Report {
 		j.ownDevice(chosen)
 		j.optionROM(chosen)
 		j.permanentMAC(chosen)
+	}
+
+	for _, n := range chosen {
+		for _, what := range n.Unread {
+			j.add(CheckUnread, SeverityInfo, "%s could not be read in full: %s", n.Name, what)
+		}
 	}
 
 	r := Report{Verdict: VerdictPass, Findings: j.findings, NICs: []NIC{}, Members: names(chosen), LeftOut: j.leftOut}

@@ -7,10 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/genetlink/genltest"
 	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nlenc"
 	"github.com/mdlayher/netlink/nltest"
 	"golang.org/x/sys/unix"
 )
@@ -141,75 +138,6 @@ func TestDumpLinksGivesUp(t *testing.T) {
 	}
 }
 
-var ethtoolFamily = genetlink.Family{ID: 21, Version: unix.ETHTOOL_GENL_VERSION, Name: unix.ETHTOOL_GENL_NAME}
-
-// modesMessage encodes an ETHTOOL_MSG_LINKMODES_GET_REPLY.
-func modesMessage(t *testing.T, index, speed uint32, duplex uint8, supported []byte) genetlink.Message {
-	t.Helper()
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(unix.ETHTOOL_A_LINKMODES_HEADER, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(unix.ETHTOOL_A_HEADER_DEV_INDEX, index)
-		return nil
-	})
-	ae.Nested(unix.ETHTOOL_A_LINKMODES_OURS, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(unix.ETHTOOL_A_BITSET_SIZE, uint32(len(supported)*8))
-		ae.Bytes(unix.ETHTOOL_A_BITSET_VALUE, make([]byte, len(supported))) // nothing is advertised
-		ae.Bytes(unix.ETHTOOL_A_BITSET_MASK, supported)
-		return nil
-	})
-	ae.Uint32(unix.ETHTOOL_A_LINKMODES_SPEED, speed)
-	ae.Uint8(unix.ETHTOOL_A_LINKMODES_DUPLEX, duplex)
-	data, err := ae.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return genetlink.Message{Data: data}
-}
-
-func TestDumpModes(t *testing.T) {
-	conn := genltest.Dial(genltest.ServeFamily(ethtoolFamily, genltest.CheckRequest(ethtoolFamily.ID, unix.ETHTOOL_MSG_LINKMODES_GET,
-		netlink.Request|netlink.Dump, func(req genetlink.Message, _ netlink.Message) ([]genetlink.Message, error) {
-			// A nested header that asks for compact bit sets: without it the kernel answers bit by bit.
-			want := nltest.MustMarshalAttributes([]netlink.Attribute{{
-				Type: unix.ETHTOOL_A_LINKMODES_HEADER | unix.NLA_F_NESTED,
-				Data: nltest.MustMarshalAttributes([]netlink.Attribute{{
-					Type: unix.ETHTOOL_A_HEADER_FLAGS, Data: nlenc.Uint32Bytes(unix.ETHTOOL_FLAG_COMPACT_BITSETS),
-				}}),
-			}})
-			if diff := cmp.Diff(want, req.Data); diff != "" {
-				t.Errorf("request (-want +got):\n%s", diff)
-			}
-			return []genetlink.Message{
-				modesMessage(t, 2, 1000, 1, bitSet(unix.ETHTOOL_LINK_MODE_1000baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_10baseT_Half_BIT, unix.ETHTOOL_LINK_MODE_Autoneg_BIT)),
-				modesMessage(t, 3, 4294967295, 0xff, nil),
-				modesMessage(t, 4, 10, 0, bitSet(400)),
-			}, nil
-		})))
-	defer conn.Close()
-	got, err := dumpModes(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[int]linkModes{
-		2: {speed: 1000, duplex: "full", supported: []int{10, 1000}},
-		3: {},
-		4: {speed: 10, duplex: "half"},
-	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(linkModes{})); diff != "" {
-		t.Errorf("modes (-want +got):\n%s", diff)
-	}
-}
-
-func TestDumpModesReportsErrors(t *testing.T) {
-	conn := genltest.Dial(genltest.ServeFamily(ethtoolFamily, func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
-		return nil, genltest.Error(int(unix.EOPNOTSUPP))
-	}))
-	defer conn.Close()
-	if _, err := dumpModes(conn); err == nil || !strings.HasPrefix(err.Error(), "dump link modes: ") {
-		t.Errorf("error = %v", err)
-	}
-}
-
 // bitSet is a compact bit set with these bits.
 func bitSet(bits ...int) []byte {
 	b := make([]byte, (slices.Max(bits)/32+1)*4)
@@ -261,9 +189,4 @@ func FuzzModeSpeeds(f *testing.F) {
 func FuzzParseLink(f *testing.F) {
 	f.Add(make([]byte, unix.SizeofIfInfomsg))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseLink(b) })
-}
-
-func FuzzParseModes(f *testing.F) {
-	f.Add([]byte{8, 0, unix.ETHTOOL_A_LINKMODES_SPEED, 0, 1, 2, 3, 4})
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = parseModes(b) })
 }

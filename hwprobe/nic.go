@@ -40,6 +40,8 @@ type NIC struct {
 	Duplex string `json:"duplex"`
 	// LinkUp is the carrier; nil while the interface is down, because the kernel does not know it then.
 	LinkUp *bool `json:"link_up"`
+	// Unread says what could not be read of this NIC, and why: one sentence each.
+	Unread []string `json:"unread,omitempty"`
 }
 
 // Virtual says that no device is behind the interface. A virtual NIC is a slave only if it is named as one.
