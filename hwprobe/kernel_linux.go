@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -25,6 +24,20 @@ const dumpAttempts = 5
 
 // netKernel is the running kernel, asked over rtnetlink, the ethtool generic netlink family and the ethtool ioctl.
 type netKernel struct{}
+
+// Host asks for release and uptime, which no driver can hold up.
+func (netKernel) Host() Host {
+	var h Host
+	var name unix.Utsname
+	if err := unix.Uname(&name); err == nil {
+		h.Release = unix.ByteSliceToString(name.Release[:])
+	}
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err == nil {
+		h.UptimeSeconds = int(since.Sec)
+	}
+	return h
+}
 
 // Links lists the links as rtnetlink describes them.
 func (netKernel) Links(ctx context.Context) ([]Link, error) {
@@ -97,12 +110,12 @@ func parseLink(b []byte) (Link, error) {
 		Ethernet: binary.NativeEndian.Uint16(b[2:]) == unix.ARPHRD_ETHER,
 		Index:    int(int32(binary.NativeEndian.Uint32(b[4:]))),
 	}
-	up := binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
+	l.Up = binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
 	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
 	if err != nil {
 		return Link{}, err
 	}
-	var permanent, beforeBond net.HardwareAddr
+	var permanent, beforeBond MAC
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_IFNAME:
@@ -114,9 +127,25 @@ func parseLink(b []byte) (Link, error) {
 		case unix.IFLA_MASTER:
 			l.Enslaved = ad.Uint32() != 0
 		case unix.IFLA_CARRIER:
-			if carrier := ad.Uint8() != 0; up {
+			if carrier := ad.Uint8() != 0; l.Up {
 				l.Carrier = &carrier
 			}
+		case unix.IFLA_CARRIER_DOWN_COUNT:
+			losses := int(ad.Uint32())
+			l.LinkLosses = &losses
+		case unix.IFLA_PARENT_DEV_NAME:
+			l.Parent = ad.String()
+		case unix.IFLA_PARENT_DEV_BUS_NAME:
+			l.ParentBus = ad.String()
+		case unix.IFLA_PROP_LIST:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					if ad.Type() == unix.IFLA_ALT_IFNAME {
+						l.AltNames = append(l.AltNames, ad.String())
+					}
+				}
+				return nil
+			})
 		case unix.IFLA_LINKINFO:
 			ad.Nested(func(ad *netlink.AttributeDecoder) error {
 				l.Kind, beforeBond = parseLinkInfo(ad)
@@ -133,7 +162,7 @@ func parseLink(b []byte) (Link, error) {
 }
 
 // parseLinkInfo decodes IFLA_LINKINFO: the link's own kind, and, of a bond's slave, the address it had before.
-func parseLinkInfo(ad *netlink.AttributeDecoder) (kind string, beforeBond net.HardwareAddr) {
+func parseLinkInfo(ad *netlink.AttributeDecoder) (kind string, beforeBond MAC) {
 	var slaveKind string
 	for ad.Next() {
 		switch ad.Type() {

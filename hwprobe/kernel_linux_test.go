@@ -64,6 +64,14 @@ func TestDumpLinks(t *testing.T) {
 			ae.Bytes(unix.IFLA_PERM_ADDRESS, mac(2))
 			ae.Uint32(unix.IFLA_MASTER, 7)
 			ae.Uint8(unix.IFLA_CARRIER, 1)
+			ae.Uint32(unix.IFLA_CARRIER_DOWN_COUNT, 3)
+			ae.Nested(unix.IFLA_PROP_LIST, func(ae *netlink.AttributeEncoder) error {
+				ae.String(unix.IFLA_ALT_IFNAME, "enp3s0")
+				ae.String(unix.IFLA_ALT_IFNAME, "left")
+				return nil
+			})
+			ae.String(unix.IFLA_PARENT_DEV_NAME, "0000:03:00.0")
+			ae.String(unix.IFLA_PARENT_DEV_BUS_NAME, "pci")
 			linkInfo(ae, "", "bond", mac(3))
 		}),
 		linkMessage(t, unix.ARPHRD_ETHER, 3, unix.IFF_UP, func(ae *netlink.AttributeEncoder) {
@@ -97,9 +105,11 @@ func TestDumpLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Link{
-		{Index: 1, Name: "lo"},
-		{Index: 2, Name: "eth0", Ethernet: true, Enslaved: true, Address: mac(9), Permanent: mac(2), Carrier: ptr(true)},
-		{Index: 3, Name: "veth1", Ethernet: true, Kind: "veth", Enslaved: true, Address: mac(9), Permanent: mac(3), Carrier: ptr(false)},
+		{Index: 1, Name: "lo", Up: true},
+		{Index: 2, Name: "eth0", Ethernet: true, Up: true, Enslaved: true, Address: mac(9), Permanent: mac(2), Carrier: ptr(true),
+			LinkLosses: ptr(3), AltNames: []string{"enp3s0", "left"}, ParentBus: "pci", Parent: "0000:03:00.0"},
+		{Index: 3, Name: "veth1", Ethernet: true, Up: true, Kind: "veth", Enslaved: true, Address: mac(9), Permanent: mac(3),
+			Carrier: ptr(false)},
 		{Index: 4, Name: "veth2", Ethernet: true, Kind: "veth", Address: mac(4)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -136,54 +146,6 @@ func TestDumpLinksGivesUp(t *testing.T) {
 			}
 		})
 	}
-}
-
-// bitSet is a compact bit set with these bits.
-func bitSet(bits ...int) []byte {
-	b := make([]byte, (slices.Max(bits)/32+1)*4)
-	for _, bit := range bits {
-		word := b[bit/32*4:]
-		binary.NativeEndian.PutUint32(word, binary.NativeEndian.Uint32(word)|1<<(bit%32))
-	}
-	return b
-}
-
-func TestModeSpeeds(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		set  []byte
-		want []int
-	}{
-		{"empty", nil, nil},
-		{"gigabit card", bitSet(unix.ETHTOOL_LINK_MODE_10baseT_Half_BIT, unix.ETHTOOL_LINK_MODE_10baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_100baseT_Half_BIT,
-			unix.ETHTOOL_LINK_MODE_100baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_1000baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_TP_BIT), []int{10, 100, 1000}},
-		{"2.5 gigabit card, whose bits are not in order", bitSet(unix.ETHTOOL_LINK_MODE_2500baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_1000baseT_Full_BIT,
-			unix.ETHTOOL_LINK_MODE_5000baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_10000baseT_Full_BIT), []int{1000, 2500, 5000, 10000}},
-		{"no speeds", bitSet(unix.ETHTOOL_LINK_MODE_Autoneg_BIT, unix.ETHTOOL_LINK_MODE_FIBRE_BIT, unix.ETHTOOL_LINK_MODE_Pause_BIT, unix.ETHTOOL_LINK_MODE_Asym_Pause_BIT,
-			unix.ETHTOOL_LINK_MODE_Backplane_BIT, unix.ETHTOOL_LINK_MODE_FEC_NONE_BIT, unix.ETHTOOL_LINK_MODE_FEC_BASER_BIT, unix.ETHTOOL_LINK_MODE_FEC_LLRS_BIT), nil},
-		{"fast and old", bitSet(unix.ETHTOOL_LINK_MODE_400000baseCR4_Full_BIT, unix.ETHTOOL_LINK_MODE_100baseFX_Full_BIT, unix.ETHTOOL_LINK_MODE_56000baseLR4_Full_BIT,
-			unix.ETHTOOL_LINK_MODE_25000baseSR_Full_BIT, unix.ETHTOOL_LINK_MODE_200000baseCR4_Full_BIT), []int{100, 25000, 56000, 200000, 400000}},
-		{"younger than the headers of the build: 10BASE-T1L, 800G", bitSet(92, 93), []int{10, 800000}},
-		{"younger than the table", bitSet(103, 130, 1000), nil},
-		{"torn last word", bitSet(0, 33)[:7], []int{10}},
-	} {
-		if diff := cmp.Diff(test.want, modeSpeeds(test.set)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.name, diff)
-		}
-	}
-}
-
-func FuzzModeSpeeds(f *testing.F) {
-	f.Add([]byte(nil))
-	f.Add(bitSet(0, 5, 47, 120))
-	f.Fuzz(func(t *testing.T, set []byte) {
-		speeds := modeSpeeds(set)
-		for i, s := range speeds {
-			if s < 10 || s > 800_000 || i > 0 && s <= speeds[i-1] {
-				t.Fatalf("speeds %v are not ascending within 10 and 800000", speeds)
-			}
-		}
-	})
 }
 
 func FuzzParseLink(f *testing.F) {
