@@ -42,6 +42,8 @@ func bondd(ctx context.Context, t *testing.T, args ...string) (cmd *exec.Cmd, ou
 func TestCommandLine(t *testing.T) {
 	good := filepath.Join(t.TempDir(), "good.toml")
 	bad := filepath.Join(t.TempDir(), "bad.toml")
+	saved := filepath.Join(t.TempDir(), "machine.json")
+	const machines = "../hwprobe/testdata/machines/"
 	for name, text := range map[string]string{
 		good: "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\", \"eth1\"]\naddresses = [\"192.0.2.2/24\"]\n",
 		bad:  "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\"]\nmiimon = 100\n",
@@ -75,7 +77,16 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"check", t.TempDir()}, 1, "", "is a directory"},
 		{[]string{"status", "--url", "http://127.0.0.1:1"}, 1, "", "127.0.0.1:1"},
 		{[]string{"status", "--loud"}, 2, "", "flag provided but not defined: -loud"},
-		{[]string{"probe", "--help"}, 0, "", "usage: bondd probe [--json]"},
+		{[]string{"probe", "--help"}, 0, "", "usage: bondd probe [--json] [--save FILE] [--from FILE]"},
+		{[]string{"probe", "--from", machines + "cwwk-ad4l-n.json"}, 0, "verdict: pass; may be bonded: enp3s0, enp4s0", ""},
+		{[]string{"probe", "--from", machines + "openwrt-mt7622-rtl8125.json"}, 3, "behind one PCIe switch", ""},
+		{[]string{"probe", "--from", machines + "raspberry-pi-4-rtl8153.json"}, 1, "FAIL  driver: eth1", ""},
+		{[]string{"probe", "--json", "--from", machines + "cwwk-ad4l-n.json"}, 0, `"check": "shared-fate"`, ""},
+		{[]string{"probe", "--from", machines + "cwwk-ad4l-n.json", "--save", saved}, 0, "verdict: pass", "addresses replaced"},
+		{[]string{"probe", "--from", saved}, 0, "verdict: pass", ""},
+		{[]string{"probe", "--from", bad}, 1, "", "decode archive"},
+		{[]string{"probe", "--from", machines + "none.json"}, 1, "", "no such file"},
+		{[]string{"probe", "--read-roms", "--from", saved}, 2, "", "--read-roms"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			cmd, out, errs := bondd(t.Context(), t, tt.args...)
