@@ -37,7 +37,7 @@ func commands() []command {
 	return []command{
 		{"run", "[--config FILE] [--admin-password FILE] [--state FOLDER]", "the daemon; gokrazy's init starts it as bare bondd too", runDaemon},
 		{"check", "[--strict] FILE", "validates a configuration (-: standard input) and says what it means; exits 0 if it is good, 1 if it is not", runCheck},
-		{"probe", "[--json]", "says whether this machine's cards are fit to be bonded; exits 0 pass, 3 warn, 1 fail", runProbe},
+		{"probe", "[--json] [--save FILE] [--from FILE]", "says whether a machine's cards are fit to be bonded; exits 0 pass, 3 warn, 1 fail", runProbe},
 		{"status", "[--json] [--url URL]", "shows the bonds; exits 0 healthy, 3 degraded, 1 down or unreachable", runStatus},
 		{"failover", "[--bond BOND] --to SLAVE [--url URL] [--password-file FILE]", "moves a bond's traffic to a slave; exits 0 if it is there, 1 if not", runFailover},
 		{"drill", "[--bond BOND] [--url URL] [--password-file FILE]", "fails over to every backup and back, and says what was lost; exits 0 if all passed, 3 if not, 1 if nothing was tried", runDrill},

@@ -52,6 +52,8 @@ func TestCommandLine(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.toml")
 	doubtful := filepath.Join(t.TempDir(), "doubtful.toml")
 	none := filepath.Join(t.TempDir(), "none.toml")
+	saved := filepath.Join(t.TempDir(), "machine.json")
+	const machines = "../hwprobe/testdata/machines/"
 	for name, text := range map[string]string{
 		good:     goodText,
 		bad:      badText,
@@ -111,7 +113,16 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"status", "--loud"}, 2, "", "flag provided but not defined: -loud"},
 		{[]string{"status", "192.168.1.202"}, 2, "", `bondd status: unexpected argument "192.168.1.202"; did you mean --url 192.168.1.202?`},
 		{[]string{"status", "json"}, 2, "", `bondd status: unexpected argument "json"; did you mean --json?`},
-		{[]string{"probe", "--help"}, 0, "usage: bondd probe [--json]", ""},
+		{[]string{"probe", "--help"}, 0, "usage: bondd probe [--json] [--save FILE] [--from FILE]", ""},
+		{[]string{"probe", "--from", machines + "cwwk-ad4l-n.json"}, 0, "verdict: pass; may be bonded: enp3s0, enp4s0", ""},
+		{[]string{"probe", "--from", machines + "openwrt-mt7622-rtl8125.json"}, 3, "behind one PCIe switch", ""},
+		{[]string{"probe", "--from", machines + "raspberry-pi-4-rtl8153.json"}, 1, "FAIL  driver: eth1", ""},
+		{[]string{"probe", "--json", "--from", machines + "cwwk-ad4l-n.json"}, 0, `"check": "shared-fate"`, ""},
+		{[]string{"probe", "--from", machines + "cwwk-ad4l-n.json", "--save", saved}, 0, "verdict: pass", "addresses replaced"},
+		{[]string{"probe", "--from", saved}, 0, "verdict: pass", ""},
+		{[]string{"probe", "--from", bad}, 1, "", "decode archive"},
+		{[]string{"probe", "--from", machines + "none.json"}, 1, "", "no such file"},
+		{[]string{"probe", "--read-roms", "--from", saved}, 2, "", "--read-roms"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			args, input := tt.args, ""
