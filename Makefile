@@ -6,11 +6,20 @@ TESTFLAGS ?=
 NICS ?= 2
 MODEL ?= virtio-net-pci
 
-# A configuration to put on the image: make image CONFIG=bondd.toml
-CONFIG ?=
-
 IMAGE = build/appliance.img
-SOURCES := $(shell git ls-files '*.go' 'appliance/*' 'image/kernel/*' go.mod go.sum)
+PASSWORD = build/admin-password
+# What programs and image are made of: not tests, not descriptions.
+SOURCES := $(shell find go.mod go.sum appliance/gokrazy bondd config hwprobe image -type f \
+	! -name '*_test.go' ! -path '*/testdata/*' ! -name '*.md')
+
+# What else goes into an image is remembered beside it, in image.env:
+#   make image CONFIG=bondd.toml    that file, and in later images too
+#   make image CONFIG=              none: the built-in default
+#   make image NEW_PASSWORD=1       another password than the last image's
+quote = '$(subst ','\'',$(1))'
+mkimage = $(GO) run ./image/cmd/mkimage -out $(IMAGE) -password $(PASSWORD) \
+	$(if $(filter-out undefined,$(origin CONFIG)),-config $(call quote,$(CONFIG))) \
+	$(if $(filter-out 0 no,$(NEW_PASSWORD)),-new-password)
 
 .PHONY: help
 help: ## list the targets
@@ -27,13 +36,14 @@ build/bondd: $(SOURCES)
 
 .PHONY: image
 image: deps $(IMAGE) ## the bootable disk, build/appliance.img; CONFIG=bondd.toml puts that file on it
-$(IMAGE): $(SOURCES) $(if $(CONFIG),$(CONFIG) always)
-	$(GO) run ./image/cmd/mkimage -out $@ -password build/admin-password $(if $(CONFIG),-config $(CONFIG))
+# Always, since mkimage says what is in the image and knows when it has to be built.
+$(IMAGE): $(SOURCES) always
+	@$(mkimage) $(if $(filter-out always,$?),-changed)
 .PHONY: always
 
 .PHONY: run
 run: image build/appliance ## boot the image in QEMU with two cards on a virtual switch
-	@build/appliance run -image $(IMAGE) -password build/admin-password -nics $(NICS) -nic-model $(MODEL)
+	@build/appliance run -image $(IMAGE) -password $(PASSWORD) -nics $(NICS) -nic-model $(MODEL)
 
 .PHONY: unplug plug
 unplug: build/appliance ## take a cable of the running machine out: make unplug NIC=eth0
@@ -59,9 +69,12 @@ bench: deps ## failover times beside the peers': build/bench.json, build/bench.m
 	@cat build/bench.md
 
 .PHONY: flash
-flash: $(IMAGE) ## write the image to a real disk: make flash DISK=/dev/sdX
-	$(GO) build -o build/flash ./image/cmd/flash
-	build/flash -image $(IMAGE) $(DISK)
+flash: ## write the image to a real disk: make flash DISK=/dev/sdX
+	@$(if $(DISK),,echo 'make flash: on which disk? For example: make flash DISK=/dev/sdX' >&2; exit 2)
+	@$(GO) build -o build/flash ./image/cmd/flash
+	@build/flash -check $(call quote,$(DISK))
+	@$(MAKE) --no-print-directory $(IMAGE)
+	@$$(test -w $(call quote,$(DISK)) || command -v sudo) build/flash -image $(IMAGE) $(call quote,$(DISK))
 
 .PHONY: kernel
 kernel: ## rebuild image/kernel/vmlinuz from the pinned source (25 minutes of CPU)
@@ -76,5 +89,6 @@ lint: ## gofmt, vet, staticcheck
 	$(GO) mod verify >/dev/null
 
 .PHONY: clean
-clean: ## remove build/
-	rm -rf build
+clean: ## remove build/, but for the passwords of images that may be in service
+	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name 'admin-password*' -exec rm -rf {} +
+	@rmdir build 2>/dev/null || true

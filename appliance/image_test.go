@@ -1,6 +1,7 @@
 package appliance_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -71,13 +72,14 @@ func wholeImage(t *testing.T) *image {
 // The secrets of an image are its own, and only their owner can read them.
 func TestImageSecrets(t *testing.T) {
 	img := wholeImage(t)
-	file := filepath.Join(filepath.Dir(img.file), "admin-password")
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode().Perm() != 0o600 {
-		t.Errorf("the password's file has mode %v, want 0600", info.Mode().Perm())
+	for _, name := range []string{"admin-password", "appliance.img"} {
+		info, err := os.Stat(filepath.Join(filepath.Dir(img.file), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, want 0600", name, info.Mode().Perm())
+		}
 	}
 	if len(img.password) < 20 {
 		t.Errorf("the password has %d characters, want 20 at least", len(img.password))
@@ -97,5 +99,8 @@ func TestImageSecrets(t *testing.T) {
 	}
 	if r.Fingerprint == img.Fingerprint {
 		t.Error("two images have one certificate")
+	}
+	if a, b := seed(t, img.file), seed(t, filepath.Join(other, "img")); bytes.Equal(a, b) {
+		t.Error("two images have one seed of random numbers")
 	}
 }

@@ -137,17 +137,30 @@ type machine struct {
 // it is empty. What is said on failure is for whoever has to find out why.
 func boot(t *testing.T, configuration string, cfg vm.Config) *machine {
 	t.Helper()
-	img := wholeImage(t)
-	cfg.Image = img.file
+	cfg.Image = wholeImage(t).file
 	if configuration != "" {
-		cfg.Image = filepath.Join(t.TempDir(), "appliance.img")
-		if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", img.file, cfg.Image).CombinedOutput(); err != nil {
-			t.Fatalf("copy the image: %v: %s", err, out)
-		}
+		cfg.Image = copyImage(t)
 		if err := build.WritePerm(cfg.Image, map[string][]byte{"bondd/bondd.toml": []byte(configuration)}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return bootFile(t, cfg)
+}
+
+// copyImage returns a copy of the image, which a test may change.
+func copyImage(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "appliance.img")
+	out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", wholeImage(t).file, file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("copy the image: %v: %s", err, out)
+	}
+	return file
+}
+
+// bootFile starts a machine with the image that its configuration names.
+func bootFile(t *testing.T, cfg vm.Config) *machine {
+	t.Helper()
 	m := &machine{t: t, cfg: cfg}
 	m.start()
 	t.Cleanup(func() {

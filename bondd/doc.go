@@ -1,4 +1,4 @@
-// Command bondd makes two network cards one that does not fail.
+// Command bondd bonds network cards for failover.
 //
 // This package is the command line and the wiring, nothing else: it finds the
 // configuration, opens the kernel's sockets, hands them to the engine and the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,52 +34,92 @@ func bondd(ctx context.Context, t *testing.T, args ...string) (cmd *exec.Cmd, ou
 		t.Fatal(err)
 	}
 	cmd = exec.CommandContext(ctx, self, args...)
-	cmd.Env = append(os.Environ(), asBondd+"=1")
+	cmd.Env = append(os.Environ(), asBondd+"=1", firstStartVariable+"=")
 	out, errs = new(bytes.Buffer), new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = out, errs
 	return cmd, out, errs
 }
 
+const (
+	goodText    = "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\", \"eth1\"]\naddresses = [\"192.0.2.2/24\"]\n"
+	badText     = "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\"]\nmiimon = 100\n"
+	goodSummary = "bond:      bond0\nslaves:    eth0, eth1, in this order of preference\n" +
+		"mode:      active-backup, miimon 100ms\naddresses: 192.0.2.2/24\n"
+)
+
 func TestCommandLine(t *testing.T) {
 	good := filepath.Join(t.TempDir(), "good.toml")
 	bad := filepath.Join(t.TempDir(), "bad.toml")
+	doubtful := filepath.Join(t.TempDir(), "doubtful.toml")
+	none := filepath.Join(t.TempDir(), "none.toml")
 	for name, text := range map[string]string{
-		good: "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\", \"eth1\"]\naddresses = [\"192.0.2.2/24\"]\n",
-		bad:  "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\"]\nmiimon = 100\n",
+		good:     goodText,
+		bad:      badText,
+		doubtful: "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\", \"eth1\"]\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, tt := range []struct {
-		args        []string
+		args        []string // with one entry more, "<TEXT", that is the standard input
 		code        int
 		out, errors string // what must be in there; empty: nothing may be
 	}{
-		{[]string{"--help"}, 0, "usage: bondd [COMMAND]", ""},
-		{[]string{"-h"}, 0, "check FILE", ""},
+		{[]string{"--help"}, 0, "usage: bondd COMMAND", ""},
+		{[]string{"-h"}, 0, "check [--strict] FILE", ""},
 		{[]string{"help"}, 0, "status [--json] [--url URL]", ""},
+		{[]string{"help", "check"}, 0, "usage: bondd check [--strict] FILE", ""},
+		{[]string{"help", "check"}, 0, "\n  --strict\n", ""},
+		{[]string{"help", "status"}, 0, "\n  --url URL\n", ""},
+		{[]string{"help", "version"}, 0, "usage: bondd version\n", ""},
+		{[]string{"help", "help"}, 0, "usage: bondd help [COMMAND]", ""},
+		{[]string{"help", "fly"}, 2, "", `bondd: there is no command "fly"`},
+		{[]string{"help", "check", "run"}, 2, "", `bondd help: unexpected argument "run": write bondd help COMMAND`},
+		{[]string{"--version"}, 0, "bondd ", ""},
+		{[]string{"-version"}, 0, "bondd ", ""},
 		{[]string{"fly"}, 2, "", `bondd: there is no command "fly"`},
 		{[]string{""}, 2, "", `bondd: there is no command ""`},
 		{[]string{"version"}, 0, "bondd ", ""},
-		{[]string{"version", "please"}, 2, "", "1 arguments given, 0 wanted"},
-		{[]string{"run", "--help"}, 0, "", "usage: bondd run [--config FILE]"},
+		{[]string{"version", "please"}, 2, "", `bondd version: unexpected argument "please"` + "\n"},
+		{[]string{"run", "--help"}, 0, "usage: bondd run [--config FILE]", ""},
 		{[]string{"run", "--fast"}, 2, "", "flag provided but not defined: -fast"},
-		{[]string{"--fast"}, 2, "", "flag provided but not defined: -fast"},
-		{[]string{"run", "now"}, 2, "", "1 arguments given, 0 wanted"},
-		{[]string{"check"}, 2, "", "0 arguments given, 1 wanted"},
-		{[]string{"check", "--help"}, 0, "", "usage: bondd check FILE"},
-		{[]string{"check", good}, 0, good + ": good", ""},
+		{[]string{"--fast"}, 2, "", "bondd: missing command before --fast; the daemon is bondd run\n"},
+		{[]string{"run", "now.toml"}, 2, "", `bondd run: unexpected argument "now.toml"; did you mean --config now.toml?`},
+		{[]string{"check"}, 2, "", "bondd check: missing argument FILE\n"},
+		{[]string{"check", "--help"}, 0, "usage: bondd check [--strict] FILE", ""},
+		{[]string{"check", good, "-h"}, 0, "usage: bondd check [--strict] FILE", ""},
+		{[]string{"check", good}, 0, good + ": good\n" + goodSummary, ""},
+		{[]string{"check", "--strict", good}, 0, good + ": good\n" + goodSummary, ""},
+		{[]string{"check", good, "--strict"}, 0, good + ": good\n" + goodSummary, ""},
+		{[]string{"check", "--", good}, 0, good + ": good\n" + goodSummary, ""},
+		{[]string{"check", good, bad}, 2, "", "bondd check: unexpected argument \"" + bad + "\"\n"},
+		{[]string{"check", good, "strict"}, 2, "", `bondd check: unexpected argument "strict"; did you mean --strict?`},
+		{[]string{"check", "-", "<" + goodText}, 0, "<standard input>: good\n" + goodSummary, ""},
+		{[]string{"check", "-", "<" + badText}, 1, "", "<standard input>:4:10: miimon is a duration"},
+		{[]string{"check", "/dev/stdin", "<" + goodText}, 0, "/dev/stdin: good\n", ""},
+		{[]string{"check", doubtful}, 0, "addresses: none\n", doubtful + ":1:3: warning: bond0 has no address"},
+		{[]string{"check", "--strict", doubtful}, 1, "", doubtful + ":1:3: bond0 has no address"},
+		{[]string{"check", "-", "<"}, 0, "bond:      bond0, the built-in default\n", "<standard input>:1:1: warning: the file sets nothing"},
+		{[]string{"check", "--strict", "-", "<"}, 1, "", "<standard input>:1:1: the file sets nothing"},
 		{[]string{"check", bad}, 1, "", bad + ":4:"},
 		{[]string{"check", bad}, 1, "", `write "100ms"`},
-		{[]string{"check", filepath.Join(t.TempDir(), "none.toml")}, 1, "", "none.toml: no such file"},
+		{[]string{"check", none}, 1, "", "bondd check: open " + none + ": no such file or directory\n"},
 		{[]string{"check", t.TempDir()}, 1, "", "is a directory"},
+		{[]string{"check", ""}, 1, "", "bondd check: open : no such file or directory\n"},
 		{[]string{"status", "--url", "http://127.0.0.1:1"}, 1, "", "127.0.0.1:1"},
 		{[]string{"status", "--loud"}, 2, "", "flag provided but not defined: -loud"},
-		{[]string{"probe", "--help"}, 0, "", "usage: bondd probe [--json]"},
+		{[]string{"status", "192.168.1.202"}, 2, "", `bondd status: unexpected argument "192.168.1.202"; did you mean --url 192.168.1.202?`},
+		{[]string{"status", "json"}, 2, "", `bondd status: unexpected argument "json"; did you mean --json?`},
+		{[]string{"probe", "--help"}, 0, "usage: bondd probe [--json]", ""},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
-			cmd, out, errs := bondd(t.Context(), t, tt.args...)
+			args, input := tt.args, ""
+			if last := args[len(args)-1]; strings.HasPrefix(last, "<") {
+				args, input = args[:len(args)-1], last[1:]
+			}
+			cmd, out, errs := bondd(t.Context(), t, args...)
+			cmd.Stdin = strings.NewReader(input)
 			err := cmd.Run()
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {
@@ -96,6 +137,53 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// ownNetwork is for a process that must not touch this machine's network: it
+// has one of its own, where it may be root.
+func ownNetwork() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+	}
+}
+
+// Bare bondd from another program than gokrazy's init prints its help and ends.
+func TestBareBonddIsNoDaemon(t *testing.T) {
+	for _, args := range [][]string{{}, {"--state", t.TempDir()}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd, out, errs := bondd(ctx, t, args...)
+		cmd.SysProcAttr = ownNetwork()
+		_ = cmd.Run() // its exit code is looked at
+		if got := cmd.ProcessState.ExitCode(); got != exitUsage || out.Len() > 0 || !strings.Contains(errs.String(), "usage: bondd COMMAND") {
+			t.Errorf("bondd %v: exit code %d, output %q, errors %q", args, got, out, errs)
+		}
+	}
+}
+
+// interrupted is a terminal at which somebody presses Ctrl-C while it is read.
+type interrupted struct {
+	cancel context.CancelFunc
+	endC   chan struct{}
+}
+
+func (i *interrupted) Read([]byte) (int, error) {
+	i.cancel()
+	<-i.endC
+	return 0, io.EOF
+}
+
+// Who has nothing to type to check - leaves by Ctrl-C.
+func TestCheckIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	in := &interrupted{cancel, make(chan struct{})}
+	defer close(in.endC)
+	var out, errs bytes.Buffer
+	code := newProgram(stdio{in, &out, &errs}, origin{}).dispatch(ctx, []string{"check", "-"})
+	if want := "bondd check: read configuration: context canceled\n"; code != exitError || out.Len() > 0 || errs.String() != want {
+		t.Errorf("exit code %d, output %q, errors %q, want %q", code, out.String(), errs.String(), want)
+	}
+}
+
 // The daemon exits with 0 when it is asked to stop: gokrazy takes that for the
 // end of its work. Its bond has no slave that exists, and is nothing that this
 // machine would let an ordinary user make.
@@ -107,18 +195,14 @@ func TestDaemonStops(t *testing.T) {
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		cmd, _, _ := bondd(ctx, t, "--config", file)
+		cmd, _, _ := bondd(ctx, t, "run", "--config", file)
 		log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer log.Close()
 		cmd.Stderr = log
-		// A network of its own, where it may be root: it must not touch this machine's.
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		}
+		cmd.SysProcAttr = ownNetwork()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -131,7 +131,7 @@ func runFailover(ctx context.Context, std stdio, flags *flag.FlagSet, args []str
 	flags.StringVar(&order.Bond, "bond", "", "the `BOND`; may be left out if there is only one")
 	flags.StringVar(&order.To, "to", "", "the `SLAVE` that is to carry the traffic")
 	operator := operatorFlags(&std, flags)
-	if code, ok := parse(flags, args, 0); !ok {
+	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
 	if order.To == "" {
@@ -157,7 +157,7 @@ func runDrill(ctx context.Context, std stdio, flags *flag.FlagSet, args []string
 	var order status.DrillOrder
 	flags.StringVar(&order.Bond, "bond", "", "the `BOND`; may be left out if there is only one")
 	operator := operatorFlags(&std, flags)
-	if code, ok := parse(flags, args, 0); !ok {
+	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
 	ctx, cancel := context.WithTimeout(ctx, drillTimeout)

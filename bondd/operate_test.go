@@ -111,14 +111,16 @@ func TestOperate(t *testing.T) {
 		{"failover --to eth1 --url " + elsewhere.URL, secret, 1, "", "it answers 307 Temporary Redirect"},
 		{"failover --to eth1 --url http://user:SECRET@host:port", "", 1, "", `bondd failover: read address: invalid port ":port" after host`},
 		{"failover --url HOST", secret, 2, "", "bondd failover: say which slave is to carry the traffic: --to SLAVE\nusage: bondd failover [--bond BOND] --to SLAVE"},
-		{"failover eth1", secret, 2, "", "1 arguments given, 0 wanted"},
-		{"failover --help", "", 0, "", "--password-file FILE"},
+		{"failover eth1", secret, 2, "", `bondd failover: unexpected argument "eth1"; did you mean --to eth1?`},
+		{"failover --to eth1 eth0", secret, 2, "", `bondd failover: unexpected argument "eth0"` + "\n"},
+		{"failover HOST --to eth1", secret, 2, "", `unexpected argument "` + host + `"; did you mean --url ` + host + "?"},
+		{"failover --help", "", 0, "--password-file FILE", ""},
 		{"drill --url HOST --password-file @/right", "", 0, "1 of 1 standbys passed", ""},
 		{"drill --bond bond1 --url HOST", secret, 3, "eth1: nothing was answered for 300.0 ms\n0 of 1 standbys passed", ""},
 		{"drill --bond bond7 --url HOST", secret, 1, "", "bondd drill: there is no bond \"bond7\"\n"},
 		{"drill --url HOST", wrong, 1, "", "does not take this name and password"},
-		{"drill eth1", "", 2, "", "1 arguments given, 0 wanted"},
-		{"drill --help", "", 0, "", "usage: bondd drill [--bond BOND]"},
+		{"drill eth1", "", 2, "", `bondd drill: unexpected argument "eth1"` + "\n"},
+		{"drill --help", "", 0, "usage: bondd drill [--bond BOND]", ""},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			args := strings.NewReplacer("HOST", host, "@/", files+"/", "SECRET", "correct%20horse").Replace(tt.args)

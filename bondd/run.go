@@ -2,21 +2,27 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"bondd.internal/bondd/internal/drill"
 	"bondd.internal/bondd/internal/engine"
+	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/history"
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/metrics"
 	"bondd.internal/bondd/internal/pathcheck"
+	"bondd.internal/bondd/internal/random"
+	"bondd.internal/bondd/internal/statefile"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -26,9 +32,9 @@ import (
 // program is done" and starts it again on anything else.
 func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
 	file := flags.String("config", "", "configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default")
-	password := flags.String("admin-password", "", "`FILE` with the password for changes over HTTP; else /perm/gokr-pw.txt, /etc/gokr-pw.txt")
+	password := flags.String("admin-password", "", "`FILE` with the password for changes over HTTP; else "+strings.Join(passwordFiles(), ", "))
 	dir := flags.String("state", stateDir(), "`FOLDER` for what has to outlive a restart, the flight recorder's entries; empty: nothing is kept")
-	if code, ok := parse(flags, args, 0); !ok {
+	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
 	out := std.err
@@ -36,9 +42,15 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 		out = withConsole(out)
 	}
 	log := slog.New(slog.NewTextHandler(out, nil))
-	cfg, source := configuration(*file, log)
+	var explicit *string // set, to an empty path even, is not the same as left out
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "config" {
+			explicit = file
+		}
+	})
+	cfg, source := configuration(explicit, config.DefaultPaths(), log)
 	log.Info("bondd starts", "version", version(), "config", source.Name)
-	credentials := web.Credentials{WebConfig: cfg.HTTP.WebConfig, Passwords: []string{"/perm/gokr-pw.txt", "/etc/gokr-pw.txt"}}
+	credentials := web.Credentials{WebConfig: cfg.HTTP.WebConfig, Passwords: passwordFiles()}
 	if *password != "" {
 		credentials.Passwords = []string{*password}
 	}
@@ -54,21 +66,47 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 	return exitOK
 }
 
-// configuration finds the configuration to run. One that does not work is no
+// passwordFiles are where the administrator's password may be: what a person has
+// written, what the image was built with, and what gokrazy's init uses where an
+// image of somebody else's lets it serve its pages.
+func passwordFiles() []string {
+	return []string{"/perm/gokr-pw.txt", "/etc/bondd/admin-password", "/etc/gokr-pw.txt"}
+}
+
+// configuration finds the configuration to run: the file that is asked for, if
+// one is, or else the first in the usual places. One that does not work is no
 // reason to leave the machine unreachable: the built-in default runs instead,
 // and everything that shows something says so.
-func configuration(file string, log *slog.Logger) (*config.Config, engine.Source) {
+func configuration(explicit *string, usual []string, log *slog.Logger) (*config.Config, engine.Source) {
 	const builtin = "the built-in default"
-	path, ok := config.Find(file)
-	if !ok {
-		return config.Default(), engine.Source{Name: builtin}
-	}
-	cfg, err := config.Load(path)
-	if err != nil {
+	instead := func(path string, err error) (*config.Config, engine.Source) {
 		log.Error("config: "+builtin+" runs instead", "file", path, "err", err)
 		return config.Default(), engine.Source{Name: builtin, Error: err.Error()}
 	}
-	return cfg, engine.Source{Name: path}
+	path := ""
+	if explicit != nil {
+		if path = *explicit; path == "" {
+			return instead(path, errors.New("--config is empty: write the path of a file, or leave --config out"))
+		}
+	} else if found, ok := config.Find("", usual...); ok {
+		path = found
+	} else {
+		return config.Default(), engine.Source{Name: builtin}
+	}
+	data, err := config.ReadFile(path)
+	if err != nil {
+		return instead(path, err)
+	}
+	cfg, warnings, err := config.Check(path, data)
+	if err != nil {
+		return instead(path, err)
+	}
+	source := engine.Source{Name: path}
+	for _, w := range warnings {
+		log.Warn("config", "warning", w)
+		source.Warnings = append(source.Warnings, w.String())
+	}
+	return cfg, source
 }
 
 // spareProcs is how many goroutines more than there are processors may run. A
@@ -81,6 +119,7 @@ const spareProcs = 15
 // daemon wires the rooms and runs them until ctx ends or the engine fails.
 func daemon(ctx context.Context, cfg *config.Config, source engine.Source, credentials web.Credentials, dir string, log *slog.Logger) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
+	numbers := random.Start(random.Read)
 	client := new(kernel.Client)
 	defer client.Close()
 	poller := new(kernel.Poller)
@@ -129,6 +168,7 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		FirstPacket:  kernel.FirstPacket,
 		FastLinkDown: kernel.FastLinkDown,
 
+		Random:     numbers.Wait,
 		Hostname:   hostname,
 		ResolvConf: resolvConf(),
 		Version:    version(),
@@ -141,6 +181,7 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		if deps.History, err = history.Load(dir); err != nil {
 			log.Error("history: the entries of earlier runs are not there", "err", err)
 		}
+		remember(dir, &deps, log)
 	}
 	e := engine.New(cfg, source, deps)
 
@@ -160,7 +201,21 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 	})
 	g.Go(func() error {
 		defer stopEngine()
+		if cfg.HTTP.WebConfig != "" { // TLS needs random numbers as well
+			if err := numbers.Wait(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("http: serving before the kernel gives random numbers", "err", err)
+			}
+		}
 		serve(ctx, cfg, web.Handler(e, metrics.Handler(e.Snapshot, log), commands, log), log)
+		return nil
+	})
+	g.Go(func() error {
+		seed := seedFile()
+		if err := numbers.KeepSeed(ctx, seed); err != nil {
+			log.Warn("random: there is no new seed for the next start", "err", err)
+		} else if seed != "" && ctx.Err() == nil {
+			log.Info("random: there is a new seed for the next start", "file", seed)
+		}
 		return nil
 	})
 	if dir != "" {
@@ -170,6 +225,21 @@ func daemon(ctx context.Context, cfg *config.Config, source engine.Source, crede
 		})
 	}
 	return g.Wait()
+}
+
+// remember has the engine keep in a folder what the next run has to know.
+func remember(dir string, deps *engine.Deps, log *slog.Logger) {
+	const most = 64 << 10 // bytes; a slave or an address needs about 100
+	path := filepath.Join(dir, "memory.json")
+	if err := statefile.ReadJSON(path, most, &deps.Memory); err != nil {
+		deps.Memory = nil
+		log.Error("state: what an earlier run has kept is not there", "err", err)
+	}
+	// Without it the addresses of an earlier run without a mark are nobody's, which is safe.
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		deps.Boot = strings.TrimSpace(string(id))
+	}
+	deps.Remember = func(m *core.Memory) error { return statefile.WriteJSON(path, m) }
 }
 
 // serve keeps the page served. A port that is taken or a certificate that is
@@ -193,10 +263,7 @@ func serve(ctx context.Context, cfg *config.Config, handler http.Handler, log *s
 }
 
 // onGokrazy reports whether gokrazy's init started this process.
-func onGokrazy() bool {
-	_, err := os.Stat("/gokrazy/init")
-	return err == nil && os.Getppid() == 1
-}
+func onGokrazy() bool { return thisProcess().byGokrazy() }
 
 // stateDir is where gokrazy keeps what is bondd's over an update and a restart.
 func stateDir() string {
@@ -204,6 +271,14 @@ func stateDir() string {
 		return ""
 	}
 	return "/perm/bondd"
+}
+
+// seedFile is where gokrazy's randomd finds its seed.
+func seedFile() string {
+	if !onGokrazy() {
+		return ""
+	}
+	return "/perm/random.seed"
 }
 
 // resolvConf is the file for the DNS servers: gokrazy's /etc/resolv.conf is a

@@ -15,7 +15,7 @@ const exitDegraded = 3
 func runStatus(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
 	asJSON := flags.Bool("json", false, "print what /api/v1/status gives")
 	url := flags.String("url", "http://localhost", "`URL` of the daemon's page")
-	if code, ok := parse(flags, args, 0); !ok {
+	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
 	st, err := statustext.Fetch(ctx, *url)

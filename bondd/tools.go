@@ -7,28 +7,15 @@ import (
 	"fmt"
 	"time"
 
-	"bondd.internal/config"
 	"bondd.internal/hwprobe"
 )
-
-func runCheck(_ context.Context, std stdio, flags *flag.FlagSet, args []string) int {
-	if code, ok := parse(flags, args, 1); !ok {
-		return code
-	}
-	if _, err := config.Load(flags.Arg(0)); err != nil {
-		fmt.Fprintln(std.err, err)
-		return exitError
-	}
-	fmt.Fprintln(std.out, flags.Arg(0)+": good")
-	return exitOK
-}
 
 // probeTimeout bounds what asking every NIC may take.
 const probeTimeout = 10 * time.Second
 
 func runProbe(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
 	asJSON := flags.Bool("json", false, "print the report as JSON")
-	if code, ok := parse(flags, args, 0); !ok {
+	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)

@@ -1264,6 +1264,13 @@ gateways = ["192.168.2.1", "2001:db8::1", "192.168.1.202", "192.168.1.1", "192.1
 		`3:75: gateway "192.168.1.1" is in the list twice`,
 	}},
 	{`[[bond]]
+addresses = ["192.168.1.202/24", "10.0.0.2/31"]
+gateways = ["192.168.1.255", "192.168.1.0", "10.0.0.3"]
+`, []string{
+		`3:13: gateway "192.168.1.255" is the broadcast address of 192.168.1.0/24: write the router's address`,
+		`3:30: gateway "192.168.1.0" is the address of the network 192.168.1.0/24 itself: write the router's address`,
+	}},
+	{`[[bond]]
 gateways = ["192.168.1.1"]
 `, []string{
 		`2:13: gateway "192.168.1.1" cannot be reached, bond0 has no IPv4 address: set addresses, for example ["192.168.1.202/24"], or dhcp4 = true`,

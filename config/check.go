@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -179,9 +180,11 @@ func (p *parser) checkGateways(b *bond) {
 	for i, gw := range b.Gateways {
 		at := b.items["gateways"][i]
 		var near bool
+		var not string    // what it is instead of a host's address
 		var nets []string // of the gateway's family
 		for _, a := range b.Addresses {
 			near = near || a.Contains(gw)
+			not = cmp.Or(not, notHost(a, gw))
 			if a.Addr().Is4() == gw.Is4() {
 				nets = append(nets, a.Masked().String())
 			}
@@ -189,6 +192,8 @@ func (p *parser) checkGateways(b *bond) {
 		switch {
 		case b.has(gw):
 			p.add(at, "gateway %s is the bond's own address: write the router's", quote(gw.String()))
+		case not != "":
+			p.add(at, "gateway %s is %s: write the router's address", quote(gw.String()), not)
 		case near, gw.Is4() && b.DHCP4, gw.Is6() && gw.IsLinkLocalUnicast():
 		case len(nets) == 0 && gw.Is4():
 			p.add(at, "gateway %s cannot be reached, %s has no IPv4 address: set addresses, for example [%q], or dhcp4 = true", quote(gw.String()), b.Name, "192.168.1.202/24")

@@ -12,6 +12,8 @@
 //	parse.go     tree to Config: known keys, types, forms
 //	tables.go    the tables within a bond: paths, slaves, damping
 //	check.go     what no key can be judged by alone: within a bond, between bonds
+//	warn.go      what is good and hardly means what was wanted
+//	summary.go   what a good file means, in four lines for each bond
 //	options.go   Table, the kernel's bonding options, which drives all of them
 //	encode.go    Config back to TOML
 //

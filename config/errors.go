@@ -131,15 +131,21 @@ func (f *findings) add(at int, format string, args ...any) {
 
 // err returns the findings as Errors, or nil if there are none.
 func (f *findings) err() error {
-	if len(f.all) == 0 {
-		return nil
+	if errs := f.sorted(); len(errs) > 0 {
+		return errs
 	}
+	return nil
+}
+
+// sorted returns the findings in the order of their places.
+func (f *findings) sorted() Errors {
 	slices.SortStableFunc(f.all, func(a, b finding) int { return a.at - b.at })
-	if n := len(f.all); n > maxFindings {
-		f.all = append(f.all[:maxFindings:maxFindings], finding{f.all[maxFindings].at, fmt.Sprintf("from here on there are %d more findings: put these right first", n-maxFindings)})
+	all := f.all
+	if n := len(all); n > maxFindings {
+		all = append(all[:maxFindings:maxFindings], finding{all[maxFindings].at, fmt.Sprintf("from here on there are %d more findings: put these right first", n-maxFindings)})
 	}
-	errs := make(Errors, len(f.all))
-	for i, e := range f.all {
+	errs := make(Errors, len(all))
+	for i, e := range all {
 		line, col := f.doc.position(e.at)
 		errs[i] = &Error{File: f.doc.name, Line: line, Col: col, Message: e.message}
 	}

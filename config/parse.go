@@ -25,28 +25,35 @@ const (
 //
 // A file without any bond has the bond of Default.
 func Parse(name string, data []byte) (*Config, error) {
+	c, _, err := Check(name, data)
+	return c, err
+}
+
+// Check is Parse, and says besides what in a good file is hardly what was meant.
+func Check(name string, data []byte) (*Config, Warnings, error) {
 	if len(data) > MaxSize {
-		return nil, Errors{{name, 1, 1, fmt.Sprintf("the file is larger than the %d bytes that a configuration may have", MaxSize)}}
+		return nil, nil, Errors{{name, 1, 1, fmt.Sprintf("the file is larger than the %d bytes that a configuration may have", MaxSize)}}
 	}
 	var found findings
 	doc := readDocument(name, data, &found)
 	if err := found.err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := parser{findings: found, cfg: Default()}
 	p.file(doc.root)
 	p.check()
 	if err := p.err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return p.cfg, nil
+	return p.cfg, p.warn(doc.root), nil
 }
 
 // A parser turns the tree of one file into a Config.
 type parser struct {
 	findings
-	cfg   *Config
-	bonds []*bond // those of the file
+	cfg      *Config
+	bonds    []*bond // those of the file
+	listenAt int     // offset of [http] listen
 }
 
 // A bond is a Bond on its way, with the places of what it was made from.
@@ -220,6 +227,7 @@ func (p *parser) http(v *value) {
 	}
 	p.table("[http]", v, []field{
 		{"listen", func(v *value) {
+			p.listenAt = v.at
 			if v.kind == kindInteger {
 				p.add(v.at, "listen is host and port in quotes, not a number: write %q for every address", ":"+v.text)
 			} else if p.isText(v, "listen", ":80") {

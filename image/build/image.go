@@ -33,9 +33,18 @@ const (
 type Options struct {
 	// Out is the file that the image is written to.
 	Out string
-	// Password is the file that the administrator's password is written to. Only
-	// its owner can read it.
+	// Password is the file with the administrator's password. One that is there
+	// is used again, so that each image has the password of the appliance that
+	// it may replace; else one is made. Only its owner can read it.
 	Password string
+	// NewPassword makes a new password although there is one. The old one stays
+	// beside the new one, under the name that the Result has.
+	NewPassword bool
+	// Perm are files for /perm, named as for WritePerm.
+	Perm map[string][]byte
+	// Version is what the programs of the image say that they are; if empty, what
+	// the go command makes of the repository.
+	Version string
 	// Size is the size of the image in bytes, a multiple of 512; 0 means
 	// DefaultSize.
 	Size int64
@@ -45,14 +54,16 @@ type Options struct {
 type Result struct {
 	// Fingerprint is the SHA-256 of the certificate in the image, in hexadecimal.
 	Fingerprint string
+	// OldPassword is the file with the password that a new one has replaced; empty
+	// if there was none or it is still used.
+	OldPassword string
 	// Perm is where the partition for /perm is.
 	Perm Partition
 }
 
 // Image builds the disk image of the appliance from the repository that the
-// working directory belongs to. It replaces the files Out and Password both or
-// not at all: each image has a password of its own, and the one without the other
-// is of no use.
+// working directory belongs to. Only its owner can read it: password, private key
+// and seed are in it. If it fails, the files Out and Password are as before.
 //
 // Nothing is read from or written to the user's configuration, and the
 // repository is not changed.
@@ -67,6 +78,7 @@ func Image(ctx context.Context, o Options) (*Result, error) {
 	if _, err := find("mkfs.ext4"); err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
+	start := time.Now()
 	env, err := readGoEnv(ctx)
 	if err != nil {
 		return nil, err
@@ -83,7 +95,10 @@ func Image(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
-	password := rand.Text()
+	password, err := choosePassword(o.Password, o.NewPassword)
+	if err != nil {
+		return nil, err
+	}
 
 	// The image is put together beside its destination, where a rename suffices.
 	for _, f := range []string{o.Out, o.Password} {
@@ -101,23 +116,59 @@ func Image(ctx context.Context, o Options) (*Result, error) {
 		return nil, fmt.Errorf("build image: %w", err)
 	}
 
-	if err := pack(ctx, env, tmp, img, o.Size, password, cert); err != nil {
+	if err := pack(ctx, env, tmp, img, o, password.text, cert); err != nil {
 		return nil, err
+	}
+	if err := os.Chmod(img, 0o600); err != nil {
+		return nil, fmt.Errorf("keep image from others: %w", err)
 	}
 	perm, err := formatPerm(ctx, img)
 	if err != nil {
 		return nil, err
 	}
+	if err := writePerm(img, permFiles(o.Perm)); err != nil {
+		return nil, err
+	}
+
+	// So that a source that changes while it is compiled is newer than the image.
+	if err := os.Chtimes(img, start, start); err != nil {
+		return nil, fmt.Errorf("date image: %w", err)
+	}
 
 	// The password first: an image whose password is lost would be worse than a
 	// password whose image is yet to come.
-	if err := writeSecret(o.Password, password+"\n"); err != nil {
-		return nil, fmt.Errorf("write password: %w", err)
+	old, err := password.store(time.Now())
+	if err != nil {
+		return nil, err
 	}
 	if err := os.Rename(img, o.Out); err != nil {
 		return nil, fmt.Errorf("write image: %w", err)
 	}
-	return &Result{Fingerprint: cert.fingerprint, Perm: perm}, nil
+	return &Result{Fingerprint: cert.fingerprint, OldPassword: old, Perm: perm}, nil
+}
+
+// permFiles are the files for a new /perm: these, and a seed of its own for the
+// kernel's random numbers. gokrazy's randomd feeds it to the kernel at boot and
+// writes the next one; without one it would take the time of day for a seed.
+func permFiles(files map[string][]byte) map[string]permFile {
+	all := map[string]permFile{seedName: {content: newSeed(), mode: 0o600}}
+	for name, content := range files {
+		all[name] = permFile{content: content, mode: 0o644}
+	}
+	return all
+}
+
+const (
+	// seedName is where randomd looks for its seed on /perm, and seedSize how many
+	// bytes of it it takes.
+	seedName = "random.seed"
+	seedSize = 512
+)
+
+func newSeed() []byte {
+	seed := make([]byte, seedSize)
+	_, _ = rand.Read(seed) // never fails
+	return seed
 }
 
 // goEnv is the part of `go env` that a build depends on.
@@ -144,9 +195,9 @@ func readGoEnv(ctx context.Context) (goEnv, error) {
 	return env, nil
 }
 
-// pack lets gokrazy's packer write the disk image img of size bytes, with
-// everything but the file system for /perm. tmp is an empty folder.
-func pack(ctx context.Context, env goEnv, tmp, img string, size int64, password string, cert *certificate) error {
+// pack lets gokrazy's packer write the disk image img, with everything but the
+// file system for /perm. tmp is an empty folder.
+func pack(ctx context.Context, env goEnv, tmp, img string, o Options, password string, cert *certificate) error {
 	// The packer calls `go get` and builds with -mod=mod, either of which may
 	// change go.mod. It gets a copy to do so, and below a change is an error: an
 	// image is made of what is pinned, or not at all.
@@ -165,19 +216,19 @@ func pack(ctx context.Context, env goEnv, tmp, img string, size int64, password 
 		return fmt.Errorf("read go.sum: %w", err)
 	}
 
-	// This is where the packer looks for what is secret.
+	// This is where the packer looks for the certificate.
 	secrets := filepath.Join(tmp, "config", "gokrazy", "hosts", instance)
 	if err := os.MkdirAll(secrets, 0o700); err != nil {
 		return fmt.Errorf("hand over secrets: %w", err)
 	}
-	for name, content := range map[string]string{
-		"http-password.txt": password,
-		"cert.pem":          string(cert.certPEM),
-		"key.pem":           string(cert.keyPEM),
-	} {
-		if err := os.WriteFile(filepath.Join(secrets, name), []byte(content), 0o600); err != nil {
+	for name, content := range map[string][]byte{"cert.pem": cert.certPEM, "key.pem": cert.keyPEM} {
+		if err := os.WriteFile(filepath.Join(secrets, name), content, 0o600); err != nil {
 			return fmt.Errorf("hand over secrets: %w", err)
 		}
+	}
+	parent := filepath.Join(tmp, "instances")
+	if err := writeInstance(env, parent, o.Version, password); err != nil {
+		return err
 	}
 
 	// The packer changes its working directory and ends the process on an error,
@@ -190,8 +241,8 @@ func pack(ctx context.Context, env goEnv, tmp, img string, size int64, password 
 		{args: []string{"go", "build", "-o", gok, "github.com/gokrazy/tools/cmd/gok"}},
 		{
 			args: []string{gok, "overwrite",
-				"--parent_dir", filepath.Join(env.root(), filepath.FromSlash(instances)), "--instance", instance,
-				"--full", img, "--target_storage_bytes", fmt.Sprint(size), "--sudo", "never"},
+				"--parent_dir", parent, "--instance", instance,
+				"--full", img, "--target_storage_bytes", fmt.Sprint(o.Size), "--sudo", "never"},
 			env: []string{
 				"XDG_CONFIG_HOME=" + filepath.Join(tmp, "config"),
 				// The go command finds its own settings by the same variable.
@@ -207,9 +258,7 @@ func pack(ctx context.Context, env goEnv, tmp, img string, size int64, password 
 		cmd.Stdout = &messages
 		cmd.Stderr = &messages
 		if err := cmd.Run(); err != nil {
-			// The packer prints an address with the password in it.
-			text := strings.ReplaceAll(messages.String(), password, "PASSWORD")
-			return fmt.Errorf("pack image: %w\n%s", err, strings.TrimSpace(text))
+			return fmt.Errorf("pack image: %w\n%s", err, strings.TrimSpace(messages.String()))
 		}
 	}
 
@@ -221,19 +270,4 @@ func pack(ctx context.Context, env goEnv, tmp, img string, size int64, password 
 		return errors.New("pack image: go.mod and go.sum do not name every module of the image: run `go mod tidy`")
 	}
 	return nil
-}
-
-// writeSecret replaces the file name by one with the given content that only its
-// owner can read.
-func writeSecret(name, content string) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".secret-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(content)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -90,6 +91,16 @@ func formatPerm(ctx context.Context, img string) (Partition, error) {
 // as one word.
 var permName = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 
+func plainName(name string) bool {
+	return permName.MatchString(name) && path.Clean(name) == name && !strings.HasPrefix(name, "../")
+}
+
+// A permFile is a file for /perm. It belongs to root.
+type permFile struct {
+	content []byte
+	mode    fs.FileMode // permissions only
+}
+
 // WritePerm puts files onto the /perm of the image img, in place of what is
 // there under the same names; the folders they need are made. The keys are
 // paths below /perm, such as "bondd/bondd.toml". Files belong to root and can be
@@ -100,6 +111,14 @@ var permName = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 // a second and no privileges, so a test can copy an image and give the copy a
 // configuration.
 func WritePerm(img string, files map[string][]byte) error {
+	readable := make(map[string]permFile)
+	for name, content := range files {
+		readable[name] = permFile{content: content, mode: 0o644}
+	}
+	return writePerm(img, readable)
+}
+
+func writePerm(img string, files map[string]permFile) error {
 	ctx := context.Background()
 	p, err := permOf(img)
 	if err != nil {
@@ -118,7 +137,7 @@ func WritePerm(img string, files map[string][]byte) error {
 
 	names := slices.Sorted(maps.Keys(files))
 	for _, name := range names {
-		if !permName.MatchString(name) || path.Clean(name) != name || strings.HasPrefix(name, "../") {
+		if !plainName(name) {
 			return fmt.Errorf("write %q to /perm: the name is not a plain path below /perm", name)
 		}
 	}
@@ -153,10 +172,10 @@ func WritePerm(img string, files map[string][]byte) error {
 			}
 		}
 		source := fmt.Sprintf("file%d", i)
-		if err := os.WriteFile(filepath.Join(dir, source), files[name], 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, source), files[name].content, 0o600); err != nil {
 			return fmt.Errorf("write to /perm: %w", err)
 		}
-		fmt.Fprintf(&script, "rm /%s\nwrite %s /%s\nset_inode_field /%s mode 0100644\n", name, source, name, name)
+		fmt.Fprintf(&script, "rm /%s\nwrite %s /%s\nset_inode_field /%s mode 0100%03o\n", name, source, name, name, files[name].mode)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(script.String()), 0o644); err != nil {
 		return fmt.Errorf("write to /perm: %w", err)
@@ -173,9 +192,36 @@ func WritePerm(img string, files map[string][]byte) error {
 		if err != nil {
 			return fmt.Errorf("read back /perm/%s: %w", name, err)
 		}
-		if !bytes.Equal(got, files[name]) {
+		if !bytes.Equal(got, files[name].content) {
 			return fmt.Errorf("write /perm/%s: it does not read back as written; debugfs said:\n%s", name, messages)
 		}
 	}
 	return nil
+}
+
+// ReadPerm returns the content of a file on the /perm of the image img, by the
+// same name as in WritePerm. What a machine had not yet written when it was
+// switched off is not there.
+func ReadPerm(img, name string) ([]byte, error) {
+	p, err := permOf(img)
+	if err != nil {
+		return nil, err
+	}
+	if !plainName(name) {
+		return nil, fmt.Errorf("read %q from /perm: the name is not a plain path below /perm", name)
+	}
+	ctx := context.Background()
+	device := fmt.Sprintf("%s?offset=%d", img, p.Offset)
+	stat, _, err := e2fs(ctx, "", "debugfs", "-R", "stat /"+name, device)
+	if err != nil {
+		return nil, fmt.Errorf("read /perm/%s: %w", name, err)
+	}
+	if !bytes.Contains(stat, []byte("Type: regular")) {
+		return nil, fmt.Errorf("read /perm/%s: %w", name, fs.ErrNotExist)
+	}
+	content, _, err := e2fs(ctx, "", "debugfs", "-R", "cat /"+name, device)
+	if err != nil {
+		return nil, fmt.Errorf("read /perm/%s: %w", name, err)
+	}
+	return content, nil
 }

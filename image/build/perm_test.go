@@ -3,6 +3,8 @@ package build
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +77,24 @@ func TestWritePerm(t *testing.T) {
 	}
 	if stat := inPerm(t, img, "stat /bondd/bondd.toml"); !strings.Contains(stat, "Type: regular    Mode:  0644") || !strings.Contains(stat, "User:     0   Group:     0") {
 		t.Errorf("stat of the file:\n%s", stat)
+	}
+	// A secret, over what all could read.
+	if err := writePerm(img, map[string]permFile{"top": {content: []byte("secret\n"), mode: 0o600}}); err != nil {
+		t.Fatal(err)
+	}
+	if stat := inPerm(t, img, "stat /top"); !strings.Contains(stat, "Mode:  0600") {
+		t.Errorf("stat of the secret:\n%s", stat)
+	}
+	if got, err := ReadPerm(img, "top"); string(got) != "secret\n" || err != nil {
+		t.Errorf("the secret reads %q, %v", got, err)
+	}
+	for _, name := range []string{"none", "bondd"} {
+		if got, err := ReadPerm(img, name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("/perm/%s reads %q, %v", name, got, err)
+		}
+	}
+	if got, err := ReadPerm(img, "../etc"); err == nil {
+		t.Errorf("a path out of /perm reads %q", got)
 	}
 	if _, _, err := e2fs(t.Context(), "", "e2fsck", "-f", "-n", img+"?offset=4194304"); err != nil {
 		t.Errorf("the file system is damaged: %v", err)

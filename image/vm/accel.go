@@ -23,14 +23,31 @@ const (
 	AccelTCG  Accel = "tcg"
 )
 
-// args returns QEMU's arguments. QEMU's emulation with one thread per CPU has a
+// args returns QEMU's arguments for the accelerator. QEMU's emulation with one thread per CPU has a
 // race with code that changes itself, which the kernel's static branches do:
 // a guest in QEMU 7.2 then dies of an int3 now and then. So it gets one thread.
 func (a Accel) args() []string {
 	if a == AccelKVM {
-		return []string{"-accel", "kvm", "-cpu", "host"}
+		return []string{"-accel", "kvm"}
 	}
-	return []string{"-accel", "tcg,thread=single", "-cpu", "max"}
+	return []string{"-accel", "tcg,thread=single"}
+}
+
+// best returns QEMU's arguments for the processor with most features.
+func (a Accel) best() []string {
+	if a == AccelKVM {
+		return []string{"-cpu", "host"}
+	}
+	return []string{"-cpu", "max"}
+}
+
+// plain returns QEMU's arguments for a processor without instructions for
+// random numbers. QEMU's default model has none.
+func (a Accel) plain() []string {
+	if a == AccelKVM {
+		return []string{"-cpu", "host,-rdrand,-rdseed"}
+	}
+	return nil
 }
 
 // cpus is how many CPUs a machine gets by default: emulated ones share one
@@ -103,7 +120,7 @@ func tryKVM(ctx context.Context, qemu string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
-	args := append(AccelKVM.args(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	args := append(append(AccelKVM.args(), AccelKVM.best()...), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "pc", "-m", "256M", "-kernel", kernel, "-append", "panic=-1 quiet")
 	cmd := exec.CommandContext(ctx, qemu, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

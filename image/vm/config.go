@@ -34,6 +34,11 @@ type Config struct {
 	Memory string
 	CPUs   int
 
+	// NoRandom leaves the machine without a hardware source of random numbers:
+	// no virtio-rng device, and a processor without RDRAND and RDSEED, which
+	// under emulation is the one that QEMU has by default.
+	NoRandom bool
+
 	// NICs are the network cards, in the order of their PCI addresses.
 	NICs []NIC
 
@@ -211,9 +216,14 @@ func (c Config) args(accel Accel, dir string) ([]string, error) {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "std",
 		"-machine", "pc,usb=off", "-smp", strconv.Itoa(cpus), "-m", c.Memory,
-		"-device", "virtio-rng-pci",
 	}
 	args = append(args, accel.args()...)
+	if c.NoRandom {
+		args = append(args, accel.plain()...)
+	} else {
+		args = append(args, "-device", "virtio-rng-pci")
+		args = append(args, accel.best()...)
+	}
 	for _, channel := range []string{"qmp", "console"} {
 		args = append(args, "-chardev", "socket,id="+channel+",server=off,path="+quote(filepath.Join(dir, channel)))
 	}

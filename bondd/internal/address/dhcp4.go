@@ -31,7 +31,11 @@ type DHCP4 struct {
 	// would only start the wait for an answer that cannot come. It returns the
 	// address that the bond already has, if any, which is asked for again, so
 	// that a restart does not change it.
-	Ready  func(context.Context) (netip.Addr, error)
+	Ready func(context.Context) (netip.Addr, error)
+	// Random returns once the kernel gives random numbers, which the client
+	// library needs, or with an error when that takes too long; random.Source's
+	// Wait. May be nil.
+	Random func(context.Context) error
 	Update func(context.Context, Update)
 	Log    *slog.Logger
 }
@@ -75,6 +79,12 @@ func (d *DHCP4) Run(ctx context.Context) error {
 // session gets a lease and renews it for as long as the server agrees. held
 // reports whether there was one.
 func (d *DHCP4) session(ctx context.Context, previous netip.Addr) (held bool, err error) {
+	if d.Random != nil {
+		if err := d.Random(ctx); err != nil {
+			d.Update(ctx, Update{Bond: d.Bond, Status: "waiting for random numbers from the kernel"})
+			return false, fmt.Errorf("prepare a DHCP request on %s: %w", d.Bond, err)
+		}
+	}
 	client, err := nclient4.New(d.Bond, nclient4.WithTimeout(answerTimeout), nclient4.WithRetry(answerTries))
 	if err != nil {
 		return false, fmt.Errorf("open DHCP socket on %s: %w", d.Bond, err)

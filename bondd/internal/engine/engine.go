@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -12,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bondd.internal/bondd/internal/address"
-	"bondd.internal/bondd/internal/failover"
+	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/reconcile"
@@ -39,12 +40,12 @@ type Poller interface {
 
 // A Listener delivers link events; kernel.Listener is one.
 type Listener interface {
-	Run(ctx context.Context, handle func(*kernel.LinkEvent)) error
+	Run(ctx context.Context, handle func(*state.LinkEvent)) error
 }
 
 // A PathChecker probes targets from every slave; pathcheck.Checker is one.
 type PathChecker interface {
-	SetSlaves(slaves []pathcheck.Slave)
+	SetSlaves(bond pathcheck.Bond, slaves []pathcheck.Slave)
 	Run(ctx context.Context) error
 }
 
@@ -64,66 +65,55 @@ type Deps struct {
 	// kernel's stamp of it; kernel.FirstPacket. May be nil.
 	FirstPacket func(ctx context.Context, index int, limit time.Duration) (time.Time, error)
 	// LinkDown looks the kernel's log up for the moment at which a card's driver
-	// told of its lost link, and leaves the mark there; kernel.Log is one. May be nil.
+	// logged its lost link, and leaves the mark there; kernel.Log is one. May be nil.
 	LinkDown func(name string, since time.Time, mark string) (time.Time, bool)
-	// FastLinkDown has a card tell of a lost link at once where its PHY can;
+	// FastLinkDown has a card report a lost link at once where its PHY can;
 	// kernel.FastLinkDown. May be nil.
 	FastLinkDown func(ctx context.Context, name string) (string, error)
 
-	History    []*state.Switch // of earlier runs, newest first
-	Hostname   string          // told to DHCP servers; may be empty
-	ResolvConf string          // file that gets the DNS servers; empty: none is written
+	// Random waits until the kernel gives random numbers; see address.DHCP4. May
+	// be nil.
+	Random func(context.Context) error
+
+	History    []*state.Switch          // of earlier runs, newest first
+	Memory     *core.Memory             // of an earlier run; nil: none
+	Remember   func(*core.Memory) error // keeps it for the next run; may be nil
+	Boot       string                   // tells one start of the machine from another; empty: not known
+	Hostname   string                   // sent to DHCP servers; may be empty
+	ResolvConf string                   // file that gets the DNS servers; empty: none is written
 
 	Version string
 	Log     *slog.Logger
 }
 
 // Source says where the running configuration comes from.
-type Source struct {
-	Name  string // a file's path, or what else it is
-	Error string // why another one that should run does not; empty if it does
-}
+type Source = core.Source
 
-// An Engine is the daemon's state and the loop that keeps it.
+// An Engine is the shell around the core: it turns sockets and timers into
+// inputs, and carries outputs out.
 type Engine struct {
-	deps   Deps
-	cfg    *config.Config
-	source Source
-	toml   string // cfg as TOML
-	log    *slog.Logger
+	deps Deps
+	cfg  *config.Config
+	log  *slog.Logger
 
-	reflex reflex
-	pollC  chan poll
-	wakeC  chan struct{} // asks for a full read
-	pathC  chan pathReport
+	inputC chan core.Input // everything but link events, which come from the fast path
 	orderC chan order
-	stampC chan stamped
-	stampQ chan stampRequest // to the recorder's clock, see stamps
-	tunedC chan tuned
-	tuneQ  chan tuned // to the tuner: cards that have to be told
-	leaseC chan address.Update
-	nicsC  chan []hwprobe.NIC
-	probeC chan struct{} // asks for an inventory
+	wakeC  chan struct{} // asks for a read; without waiting
+	fast   fastPath
+	paths  map[string]PathChecker // by bond
+
+	// Requests for the goroutines that talk to the hardware.
+	inventoryC chan struct{}
+	stampC     chan core.StampRequest
+	tuneC      chan core.TuneRequest
+	memoryC    chan *core.Memory
 
 	// What follows belongs to the goroutine of loop.
-	bonds    []*bond
-	net      *network
-	links    map[int]*link // by interface index
-	nics     []hwprobe.NIC
-	nicAt    map[string]int  // index in nics by name
-	tunings  map[int]string  // what FastLinkDown said, by interface index
-	history  []*state.Switch // newest first; replaced, never changed
-	hardware hwprobe.Report
-	judged   bool      // nothing has changed that the hardware's verdict depends on
-	lastRead time.Time // when the read of net began
-	consumed uint64    // events seen
-	readErr  string    // why the last read failed; empty if it did not
-	applied  bool
-	events   []state.Event
-	switches []state.Event // noted since the last publish
-	totals   state.Totals
+	core    *core.Core
+	orders  map[uint64]chan<- error
+	orderID uint64
+	readAt  time.Time
 
-	started  time.Time
 	snapshot atomic.Pointer[state.Snapshot]
 	subs     subscribers
 }
@@ -131,54 +121,31 @@ type Engine struct {
 // New returns an engine for this configuration. It does nothing until Run.
 func New(cfg *config.Config, source Source, deps Deps) *Engine {
 	e := &Engine{
-		deps: deps, cfg: cfg, source: source, toml: string(cfg.TOML()), log: deps.Log,
-		reflex:  reflex{switcher: deps.Reflex, seenC: make(chan seen, 4096)},
-		pollC:   make(chan poll),
-		wakeC:   make(chan struct{}, 1),
-		leaseC:  make(chan address.Update),
-		nicsC:   make(chan []hwprobe.NIC),
-		probeC:  make(chan struct{}, 1),
-		pathC:   make(chan pathReport),
-		orderC:  make(chan order),
-		stampC:  make(chan stamped),
-		stampQ:  make(chan stampRequest, 1),
-		tunedC:  make(chan tuned),
-		tuneQ:   make(chan tuned, 64),
-		net:     newNetwork(&state.Network{}),
-		links:   make(map[int]*link),
-		tunings: make(map[int]string),
-		history: deps.History,
-		started: time.Now(),
+		deps: deps, cfg: cfg, log: deps.Log,
+		inputC:     make(chan core.Input),
+		orderC:     make(chan order),
+		wakeC:      make(chan struct{}, 1),
+		fast:       fastPath{switcher: deps.Reflex, seenC: make(chan seen, 4096)},
+		paths:      make(map[string]PathChecker),
+		inventoryC: make(chan struct{}, 1),
+		stampC:     make(chan core.StampRequest, 1),
+		tuneC:      make(chan core.TuneRequest, 64),
+		memoryC:    make(chan *core.Memory, 1),
+		orders:     make(map[uint64]chan<- error),
+		core: core.New(cfg, core.Options{Version: deps.Version, Source: source, History: deps.History,
+			Memory: deps.Memory, Boot: deps.Boot, Tune: deps.FastLinkDown != nil}, time.Now()),
 	}
-	e.totals.PollDuration = state.NewHistogram(pollBuckets...)
-	for _, b := range cfg.Bonds {
-		e.bonds = append(e.bonds, newBond(b))
+	for i := range cfg.Bonds {
+		e.checkPaths(&cfg.Bonds[i])
 	}
-	for _, b := range e.bonds {
-		e.checkPaths(b)
-	}
-	e.publish(e.started)
+	e.publish()
 	return e
 }
-
-// sampleEvery is how often everything is read although nothing happened:
-// counters grow, and what an event did not tell is found.
-const sampleEvery = time.Second
-
-// settle is how long after a change the full read waits, so that one read
-// serves a burst of events.
-const settle = 5 * time.Millisecond
 
 // Run keeps the bonds until ctx ends. It leaves them as they are: traffic goes
 // on under the kernel's own monitor. It returns an error only if it could not
 // keep them.
 func (e *Engine) Run(ctx context.Context) error {
-	if nics, err := e.deps.Inventory(ctx); err != nil {
-		e.log.Error("hardware: no inventory", "err", err)
-	} else {
-		e.setNICs(nics)
-	}
-	e.writeResolvConf()
 	g, ctx := errgroup.WithContext(ctx)
 	if e.deps.Listen != nil {
 		g.Go(func() error { return e.listen(ctx) })
@@ -189,12 +156,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { return e.inventory(ctx) })
 	g.Go(func() error { return e.stamps(ctx) })
 	g.Go(func() error { return e.tune(ctx) })
-	for _, b := range e.bonds {
-		if b.paths != nil {
-			g.Go(func() error { return b.paths.Run(ctx) })
+	g.Go(func() error { return e.remember(ctx) })
+	for i := range e.cfg.Bonds {
+		b := &e.cfg.Bonds[i]
+		if checker := e.paths[b.Name]; checker != nil {
+			g.Go(func() error { return checker.Run(ctx) })
 		}
-		if b.cfg.DHCP4 {
-			client := e.dhcp(&b.cfg)
+		if b.DHCP4 {
+			client := e.dhcp(b)
 			g.Go(func() error { return client.Run(ctx) })
 		}
 	}
@@ -202,54 +171,244 @@ func (e *Engine) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// loop is the goroutine that owns the core.
 func (e *Engine) loop(ctx context.Context) error {
-	defer e.dismiss()
-	e.refresh(ctx)
-	tick := time.NewTicker(sampleEvery)
+	defer func() {
+		for _, a := range e.core.Dismiss() {
+			e.answer(a)
+		}
+	}()
+	e.step(ctx, core.Start{})
+	tick := time.NewTicker(core.TickEvery)
 	defer tick.Stop()
-	soon := time.NewTimer(0)
-	defer soon.Stop()
+	read := time.NewTimer(0)
+	defer read.Stop()
 	for {
+		if e.readAt.IsZero() {
+			read.Stop()
+		} else {
+			read.Reset(time.Until(e.readAt))
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case s := <-e.reflex.seenC:
-			if e.onEvent(&s) {
-				soon.Reset(settle)
-			}
-		case p := <-e.pollC:
-			if e.onPoll(&p) {
-				soon.Reset(settle)
-			}
-		case u := <-e.leaseC:
-			e.onLease(ctx, u)
-			soon.Reset(0)
-		case nics := <-e.nicsC:
-			e.setNICs(nics)
-			soon.Reset(0)
-		case r := <-e.pathC:
-			e.onPaths(&r)
+		case s := <-e.fast.seenC:
+			e.step(ctx, s.input(e.fast.dropped.Swap(false)))
+		case in := <-e.inputC:
+			e.step(ctx, in)
 		case o := <-e.orderC:
-			e.command(&o)
-		case s := <-e.stampC:
-			e.onStamps(&s)
-		case t := <-e.tunedC:
-			e.tunings[t.index] = t.state
-			e.publish(time.Now())
+			e.order(ctx, o)
 		case <-e.wakeC:
-			soon.Reset(0)
-		case <-soon.C:
-			e.refresh(ctx)
+			e.step(ctx, core.Wake{Lost: e.fast.dropped.Swap(false)})
+		case <-read.C:
+			e.read(ctx)
 		case <-tick.C:
-			for _, b := range e.bonds {
-				b.decidedOn = failover.Bond{} // what had no effect is tried again
-			}
-			e.refresh(ctx)
+			e.step(ctx, core.Tick{})
 		}
 	}
 }
 
-// wake asks the loop for a full read.
+// read reads the kernel's state.
+func (e *Engine) read(ctx context.Context) {
+	in := core.NetworkRead{Began: time.Now()}
+	in.Network, in.Err = e.deps.Kernel.Network(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	// What the fast path did meanwhile is not the kernel's doing.
+	for drained := false; !drained; {
+		select {
+		case s := <-e.fast.seenC:
+			e.step(ctx, s.input(e.fast.dropped.Swap(false)))
+		default:
+			drained = true
+		}
+	}
+	e.step(ctx, in)
+}
+
+// step has the core take one input, and carries out what it puts out. What that
+// leads to is the next input, until there is none.
+func (e *Engine) step(ctx context.Context, in core.Input) {
+	var publish bool
+	var answers []core.Answer
+	for next := []core.Input{in}; len(next) > 0; next = next[1:] {
+		out := e.core.Step(next[0], time.Now())
+		for _, r := range out.Requests {
+			next = append(next, e.request(r))
+		}
+		if out.Prepared != nil {
+			e.fast.prepare(out.Prepared)
+		}
+		publish = publish || out.Publish
+		answers = append(answers, out.Answers...)
+		e.readAt = out.ReadAt
+		e.logLines(out.Log)
+		e.carryOut(ctx, out)
+		if len(out.Plans) > 0 {
+			// What led to the plans is shown before they are carried out, which
+			// may take a while.
+			e.publish()
+		}
+		for _, p := range slices.Clone(out.Plans) {
+			next = append(next, e.execute(ctx, p))
+		}
+	}
+	if publish {
+		e.publish()
+	}
+	for _, a := range answers {
+		e.answer(a)
+	}
+}
+
+// carryOut hands on what other goroutines do. None of it waits.
+func (e *Engine) carryOut(ctx context.Context, out *core.Output) {
+	for _, p := range out.Probes {
+		if checker := e.paths[p.Bond]; checker != nil {
+			slaves := make([]pathcheck.Slave, len(p.Slaves))
+			for i, s := range p.Slaves {
+				slaves[i] = pathcheck.Slave(s)
+			}
+			checker.SetSlaves(pathcheck.Bond(p.Sender), slaves)
+		}
+	}
+	if out.Inventory {
+		select {
+		case e.inventoryC <- struct{}{}:
+		default:
+		}
+	}
+	if out.Stamps != nil {
+		select { // the newest one counts
+		case <-e.stampC:
+		default:
+		}
+		e.stampC <- *out.Stamps
+	}
+	for _, t := range out.Tune {
+		select {
+		case e.tuneC <- t:
+		default: // there are many: that card is as fast as its driver
+		}
+	}
+	for _, op := range out.Renewals {
+		if err := e.deps.Kernel.Do(ctx, op); err != nil {
+			e.log.Error("dhcp: the renewed lifetime was not written", "err", err)
+		}
+	}
+	if len(out.Resolvers) > 0 {
+		e.writeResolvConf(out.Resolvers)
+	}
+	if out.Remember && e.deps.Remember != nil {
+		select { // the newest one counts
+		case <-e.memoryC:
+		default:
+		}
+		e.memoryC <- e.core.Memory()
+	}
+}
+
+// request sends a request to the driver.
+func (e *Engine) request(r core.Request) core.Input {
+	done := core.Acted{Request: r, Issued: time.Now()}
+	encoded := encode(&r)
+	done.Err = e.deps.Switcher.Do(&encoded)
+	done.Done = time.Now()
+	return done
+}
+
+// planTime bounds a plan that is carried out when the daemon is asked to stop:
+// half a conversion would leave the bond down.
+const planTime = 20 * time.Second
+
+// execute carries a plan out.
+func (e *Engine) execute(ctx context.Context, p core.Plan) core.Input {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), planTime)
+	defer cancel()
+	return core.PlanDone{Bond: p.Bond, Ops: len(p.Ops),
+		Failures: reconcile.Execute(ctx, p.Bond, p.Ops, p.Before, e.write)}
+}
+
+// write is one write of a plan, logged once it is done.
+func (e *Engine) write(ctx context.Context, op state.Op) error {
+	err := e.deps.Kernel.Do(ctx, op)
+	if err == nil {
+		e.log.Info("kernel: " + op.String())
+	}
+	return err
+}
+
+// publish makes what the core knows the snapshot.
+func (e *Engine) publish() {
+	s, lines := e.core.Snapshot(time.Now())
+	if e.deps.Writes != nil {
+		s.Totals.Writes = e.deps.Writes()
+	}
+	e.logLines(lines)
+	s.Published = time.Now()
+	e.snapshot.Store(s)
+	e.subs.tell()
+}
+
+func (e *Engine) logLines(lines []core.LogLine) {
+	for _, l := range lines {
+		e.log.LogAttrs(context.Background(), l.Level, l.Message, l.Attrs...)
+	}
+}
+
+// An order is an operator's command, with the channel for its answer, which
+// takes one without waiting.
+type order struct {
+	core.Order
+	answer chan<- error
+}
+
+// Failover makes a slave the active one on an operator's order. The choice
+// stands, also against a preferred slave, until the chosen slave is no longer
+// usable or another one is chosen. The error is a *state.Refusal unless ctx
+// ended first or the kernel refused.
+func (e *Engine) Failover(ctx context.Context, bond, to string) error {
+	answer := make(chan error, 1)
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("switch %s to %s: %w", bond, to, ctx.Err())
+	case e.orderC <- order{core.Order{Bond: bond, To: to}, answer}:
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("switch %s to %s: %w", bond, to, ctx.Err())
+	case err := <-answer:
+		return err
+	}
+}
+
+// order has the core take an order.
+func (e *Engine) order(ctx context.Context, o order) {
+	e.orderID++
+	o.ID = e.orderID
+	e.orders[o.ID] = o.answer
+	e.step(ctx, o.Order)
+}
+
+func (e *Engine) answer(a core.Answer) {
+	if c := e.orders[a.ID]; c != nil {
+		c <- a.Err
+		delete(e.orders, a.ID)
+	}
+}
+
+// send hands an input to the loop; false if ctx has ended.
+func (e *Engine) send(ctx context.Context, in core.Input) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case e.inputC <- in:
+		return true
+	}
+}
+
+// wake asks the loop for a read.
 func (e *Engine) wake() {
 	select {
 	case e.wakeC <- struct{}{}:
@@ -257,50 +416,67 @@ func (e *Engine) wake() {
 	}
 }
 
-// setNICs takes a new inventory.
-func (e *Engine) setNICs(nics []hwprobe.NIC) {
-	e.nics, e.nicAt, e.judged = nics, make(map[string]int, len(nics)), false
-	for i := range nics {
-		e.nicAt[nics[i].Name] = i
-	}
-}
-
-// nic is the NIC of that name, or nil.
-func (e *Engine) nic(name string) *hwprobe.NIC {
-	if i, ok := e.nicAt[name]; ok {
-		return &e.nics[i]
-	}
-	return nil
-}
-
-// inventory reads the hardware anew whenever it is asked to.
+// inventory looks at the hardware when it is asked to.
 func (e *Engine) inventory(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-e.probeC:
+		case <-e.inventoryC:
 		}
 		nics, err := e.deps.Inventory(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				e.log.Error("hardware: no inventory", "err", err)
-			}
-			continue
-		}
-		select {
-		case <-ctx.Done():
-		case e.nicsC <- nics:
+		if ctx.Err() != nil || !e.send(ctx, core.Inventory{NICs: nics, Err: err}) {
+			return nil
 		}
 	}
 }
 
-// probe asks for an inventory.
-func (e *Engine) probe() {
-	select {
-	case e.probeC <- struct{}{}:
-	default:
+// remember keeps what a restart has to know. It has a goroutine of its own since
+// a disk may take its time.
+func (e *Engine) remember(ctx context.Context) error {
+	failing := false
+	keep := func(m *core.Memory) {
+		err := e.deps.Remember(m)
+		if err != nil && !failing {
+			e.log.Error("state: what a restart has to know was not kept", "err", err)
+		}
+		failing = err != nil
 	}
+	for {
+		select {
+		case m := <-e.memoryC:
+			keep(m)
+		case <-ctx.Done():
+			select {
+			case m := <-e.memoryC:
+				keep(m)
+			default:
+			}
+			return nil
+		}
+	}
+}
+
+// checkPaths makes the checker of a bond that has paths.
+func (e *Engine) checkPaths(b *config.Bond) {
+	if len(b.Paths) == 0 {
+		return
+	}
+	cfg := pathcheck.Config{Bond: b.Name, Strict: b.Mode() == "active-backup", Log: e.log}
+	for _, p := range b.Paths {
+		cfg.Targets = append(cfg.Targets, pathcheck.Target{Addr: p.Target, Source: p.Source, Interval: p.Interval,
+			Timeout: p.Timeout, MissedMax: p.MissedMax, ReturnAfter: p.ReturnAfter})
+	}
+	name := b.Name
+	cfg.Report = func(ctx context.Context, r pathcheck.Report) {
+		e.send(ctx, core.PathReport{Bond: name, Paths: r})
+	}
+	checker, err := e.deps.Paths(cfg)
+	if err != nil {
+		e.log.Error("paths are not checked", "bond", b.Name, "err", err)
+		return
+	}
+	e.paths[b.Name] = checker
 }
 
 // dhcp is the DHCP client of a bond.
@@ -309,18 +485,16 @@ func (e *Engine) dhcp(cfg *config.Bond) *address.DHCP4 {
 		Bond:     cfg.Name,
 		Hostname: e.deps.Hostname,
 		Log:      e.log,
+		Random:   e.deps.Random,
 		Ready:    func(ctx context.Context) (netip.Addr, error) { return e.carrying(ctx, cfg) },
 		Update: func(ctx context.Context, u address.Update) {
-			select {
-			case <-ctx.Done():
-			case e.leaseC <- u:
-			}
+			e.send(ctx, core.Lease{Bond: u.Bond, Status: u.Status, Lease: u.Lease})
 		},
 	}
 }
 
 // carrying waits until a bond carries traffic and returns the IPv4 address that
-// it has beside those of the configuration, if any.
+// it has from an earlier lease, if any.
 func (e *Engine) carrying(ctx context.Context, cfg *config.Bond) (netip.Addr, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -330,7 +504,7 @@ func (e *Engine) carrying(ctx context.Context, cfg *config.Bond) (netip.Addr, er
 		// keep the bond from getting one.
 		if b := e.Snapshot().Bond(cfg.Name); b != nil && b.Linked() {
 			for _, p := range b.Addresses {
-				if p.Addr().Is4() && !slices.Contains(cfg.Addresses, p) {
+				if p.Addr().Is4() && !slices.Contains(cfg.Addresses, p) && !slices.Contains(b.Foreign.Addresses, p) {
 					return p.Addr(), nil
 				}
 			}
@@ -344,23 +518,14 @@ func (e *Engine) carrying(ctx context.Context, cfg *config.Bond) (netip.Addr, er
 	}
 }
 
-// onLease takes what the DHCP client of a bond has to tell.
-func (e *Engine) onLease(ctx context.Context, u address.Update) {
-	for _, b := range e.bonds {
-		if b.cfg.Name != u.Bond {
-			continue
-		}
-		b.dhcp, b.lease = u.Status, u.Lease
-		// An address that is there, be it from an earlier run of bondd, lives on.
-		if u.Lease != nil && slices.ContainsFunc(e.net.Addresses, func(a state.Address) bool {
-			return a.Index == b.index && a.Prefix == u.Lease.Prefix && !a.Permanent
-		}) {
-			if err := e.deps.Kernel.Do(ctx, reconcile.Renew(u.Bond, u.Lease, time.Now())); err != nil {
-				e.log.Error("dhcp: the renewed lifetime was not written", "err", err)
-			}
-		}
+// writeResolvConf hands the DNS servers on.
+func (e *Engine) writeResolvConf(servers []netip.Addr) {
+	if e.deps.ResolvConf == "" {
+		return
 	}
-	e.writeResolvConf()
+	if err := address.WriteResolvConf(e.deps.ResolvConf, servers); err != nil {
+		e.log.Error("dns: the servers were not written", "err", err)
+	}
 }
 
 // Snapshot returns what was published last; never nil.
@@ -370,7 +535,7 @@ func (e *Engine) Snapshot() *state.Snapshot { return e.snapshot.Load() }
 // publishes may share one. It ends with ctx.
 func (e *Engine) Subscribe(ctx context.Context) <-chan struct{} { return e.subs.add(ctx) }
 
-// subscribers are told of every publish.
+// subscribers are notified of every publish.
 type subscribers struct {
 	mu  sync.Mutex
 	set map[chan struct{}]struct{}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +36,7 @@ type fake struct {
 	unread   error            // what Network answers; nil: the state
 	requests []kernel.Request // what the switchers were asked for
 	switches func() error     // what they answer; nil: done
-	events   chan kernel.LinkEvent
+	events   chan state.LinkEvent
 }
 
 // Indexes of the links.
@@ -46,7 +47,7 @@ const (
 )
 
 func newFake() *fake {
-	f := &fake{events: make(chan kernel.LinkEvent, 16)}
+	f := &fake{events: make(chan state.LinkEvent, 16)}
 	for i, name := range []string{"eth0", "eth1"} {
 		f.net.Links = append(f.net.Links, state.Link{Index: i + 1, Name: name, Kind: "veth", Up: true, Carrier: true, Master: bond0, MTU: 1500,
 			Slave: &state.SlaveLink{Active: i == 0, MIIStatus: state.MIIUp}})
@@ -117,7 +118,7 @@ func (f fakeSwitcher) Do(r *kernel.Request) error {
 	for _, to := range []int{eth0, eth1} {
 		if reflect.DeepEqual(*r, kernel.SetActiveSlave(bond0, to)) {
 			f.net.LinkByIndex(bond0).Bond.ActiveSlave = to
-			f.events <- kernel.LinkEvent{Index: bond0, LinkUp: true, Failover: true, Active: to}
+			f.events <- state.LinkEvent{Index: bond0, LinkUp: true, Failover: true, Active: to}
 		}
 	}
 	return nil
@@ -125,7 +126,7 @@ func (f fakeSwitcher) Do(r *kernel.Request) error {
 
 type fakeListener struct{ *fake }
 
-func (f fakeListener) Run(ctx context.Context, handle func(*kernel.LinkEvent)) error {
+func (f fakeListener) Run(ctx context.Context, handle func(*state.LinkEvent)) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -141,7 +142,7 @@ func (f fakeListener) Run(ctx context.Context, handle func(*kernel.LinkEvent)) e
 func (f *fake) event(index int) {
 	f.mu.Lock()
 	l := f.net.LinkByIndex(index)
-	ev := kernel.LinkEvent{Index: index, LinkUp: l.LinkUp()}
+	ev := state.LinkEvent{Index: index, LinkUp: l.LinkUp()}
 	if l.Bond != nil {
 		ev.Failover, ev.Active = true, l.Bond.ActiveSlave
 	}
@@ -259,7 +260,7 @@ func TestLostEvents(t *testing.T) {
 		e := run(t, f, testConfig())
 		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = false })
 		before := f.reads
-		f.events <- kernel.LinkEvent{Lost: true}
+		f.events <- state.LinkEvent{Lost: true}
 		time.Sleep(50 * time.Millisecond)
 		synctest.Wait()
 		s := e.Snapshot()
@@ -443,26 +444,26 @@ func TestBlink(t *testing.T) {
 }
 
 // prepared is a reflex that has an answer to the loss of eth0.
-func prepared(f *fake, consumed uint64) *reflex {
-	r := &reflex{switcher: fakeSwitcher{f}, seenC: make(chan seen, 4)}
-	r.prepared.Store(&reactions{consumed: consumed, list: []reaction{{slave: eth0, bond: bond0, to: eth1, request: kernel.SetActiveSlave(bond0, eth1)}}})
+func prepared(f *fake, consumed uint64) *fastPath {
+	r := &fastPath{switcher: fakeSwitcher{f}, seenC: make(chan seen, 4)}
+	r.prepared.Store(&reactions{consumed: consumed, list: []reaction{{slave: eth0, encoded: kernel.SetActiveSlave(bond0, eth1)}}})
 	return r
 }
 
 // The reflex answers only what was decided knowing of every event before.
 func TestReflexOrder(t *testing.T) {
-	lost, other, returned := kernel.LinkEvent{Index: eth0}, kernel.LinkEvent{Index: bond0, LinkUp: true}, kernel.LinkEvent{Index: eth0, LinkUp: true}
+	lost, other, returned := state.LinkEvent{Index: eth0}, state.LinkEvent{Index: bond0, LinkUp: true}, state.LinkEvent{Index: eth0, LinkUp: true}
 	for _, tt := range []struct {
 		name   string
-		events []kernel.LinkEvent
+		events []state.LinkEvent
 		acts   bool
 	}{
-		{"a loss", []kernel.LinkEvent{lost}, true},
-		{"after another event", []kernel.LinkEvent{other, lost}, false},
-		{"a return", []kernel.LinkEvent{returned}, false},
-		{"another link's loss", []kernel.LinkEvent{{Index: eth1}}, false},
-		{"lost events", []kernel.LinkEvent{{Lost: true}}, false},
-		{"a removed card", []kernel.LinkEvent{{Index: eth0, Gone: true}}, true},
+		{"a loss", []state.LinkEvent{lost}, true},
+		{"after another event", []state.LinkEvent{other, lost}, false},
+		{"a return", []state.LinkEvent{returned}, false},
+		{"another link's loss", []state.LinkEvent{{Index: eth1}}, false},
+		{"lost events", []state.LinkEvent{{Lost: true}}, false},
+		{"a removed card", []state.LinkEvent{{Index: eth0, Gone: true}}, true},
 	} {
 		f := newFake()
 		r := prepared(f, 0)
@@ -484,7 +485,7 @@ func TestReflexOrder(t *testing.T) {
 func TestReflexDrops(t *testing.T) {
 	r := prepared(newFake(), 0)
 	for range cap(r.seenC) + 1 {
-		r.handle(&kernel.LinkEvent{Index: bond0})
+		r.handle(&state.LinkEvent{Index: bond0})
 	}
 	if !r.dropped.Load() || r.count != uint64(cap(r.seenC)+1) {
 		t.Errorf("dropped is %t after %d events", r.dropped.Load(), r.count)
@@ -496,7 +497,7 @@ type nullSwitcher struct{ n int }
 func (s *nullSwitcher) Do(*kernel.Request) error { s.n++; return nil }
 
 func TestReflexAllocates(t *testing.T) {
-	r, s, ev := prepared(newFake(), 0), new(nullSwitcher), &kernel.LinkEvent{Index: eth0}
+	r, s, ev := prepared(newFake(), 0), new(nullSwitcher), &state.LinkEvent{Index: eth0}
 	r.switcher = s
 	if n := testing.AllocsPerRun(100, func() {
 		r.count = 0
@@ -505,4 +506,68 @@ func TestReflexAllocates(t *testing.T) {
 	}); n != 0 || s.n == 0 {
 		t.Errorf("%v allocations for each event, %d requests", n, s.n)
 	}
+}
+
+// A bond that somebody has renamed gets its name back; it is not made twice.
+func TestRenamed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		e := run(t, f, testConfig())
+		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Name = "bond7" })
+		f.event(bond0)
+		time.Sleep(50 * time.Millisecond)
+		f.mu.Lock()
+		if want := []state.Op{state.Rename{Link: "bond7", To: "bond0"}}; !reflect.DeepEqual(f.ops, want) {
+			t.Errorf("written: %v, want %v", f.ops, want)
+		}
+		f.mu.Unlock()
+		if got := e.Snapshot().FirstError(); got == "" {
+			t.Error("a bond that is not there under its name is called healthy")
+		}
+		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Name = "bond0" })
+		f.event(bond0)
+		time.Sleep(2 * time.Second)
+		if got := e.Snapshot().FirstError(); got != "" {
+			t.Errorf("with its name back: %q", got)
+		}
+	})
+}
+
+// Speed and duplex are read again when a link returns, and now and then.
+func TestInventoryRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFake()
+		d := deps(f)
+		var asked atomic.Int32
+		inventory := d.Inventory
+		d.Inventory = func(ctx context.Context) ([]hwprobe.NIC, error) {
+			if asked.Add(1) <= 2 {
+				return nil, errors.New("no such device")
+			}
+			return inventory(ctx)
+		}
+		f.net.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "9"
+		e := New(testConfig(), Source{}, d)
+		runEngine(t, e)
+		if ops, _ := f.counts(); ops != 0 {
+			t.Errorf("%v written before the hardware is known", f.ops)
+		}
+		time.Sleep(10 * time.Second)
+		if ops, _ := f.counts(); ops == 0 || asked.Load() != 3 {
+			t.Errorf("%d writes after %d inventories, of which the third succeeded", ops, asked.Load())
+		}
+		f.lose(eth1)
+		before := asked.Load()
+		f.change(func(n *state.Network) { n.LinkByIndex(eth1).Carrier = true })
+		f.event(eth1)
+		time.Sleep(50 * time.Millisecond)
+		if asked.Load() != before+1 {
+			t.Errorf("%d inventories for a link that returned", asked.Load()-before)
+		}
+		before = asked.Load()
+		time.Sleep(10 * time.Minute)
+		if n := asked.Load() - before; n < 9 || n > 11 {
+			t.Errorf("%d inventories in ten minutes, want one a minute", n)
+		}
+	})
 }

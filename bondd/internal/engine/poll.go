@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"time"
+
+	"bondd.internal/bondd/internal/engine/core"
 )
 
 // pollFloor is the shortest interval between two polls, whatever miimon says: a
@@ -14,8 +16,8 @@ const pollFloor = 10 * time.Millisecond
 // logged when it begins and when it ends.
 func (e *Engine) poll(ctx context.Context) error {
 	every := e.deps.PollEvery
-	for _, b := range e.bonds {
-		if m := b.cfg.Miimon(); m > 0 && (every == 0 || e.deps.PollEvery == 0 && m < every) {
+	for _, b := range e.cfg.Bonds {
+		if m := b.Miimon(); m > 0 && (every == 0 || e.deps.PollEvery == 0 && m < every) {
 			every = m
 		}
 	}
@@ -29,22 +31,20 @@ func (e *Engine) poll(ctx context.Context) error {
 		case <-tick.C:
 		}
 		// The loop owns the map once it has it; it is as large as there are links.
-		p := poll{began: time.Now(), up: make(map[int]bool)}
-		p.err = e.deps.Poller.Poll(ctx, p.up)
-		p.took = time.Since(p.began)
+		p := core.Poll{Began: time.Now(), Up: make(map[int]bool)}
+		p.Err = e.deps.Poller.Poll(ctx, p.Up)
+		p.Took = time.Since(p.Began)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case p.err != nil && !failing:
-			e.log.Error("poll: ethtool does not answer", "err", p.err)
-		case p.err == nil && failing:
+		case p.Err != nil && !failing:
+			e.log.Error("poll: ethtool does not answer", "err", p.Err)
+		case p.Err == nil && failing:
 			e.log.Info("poll: ethtool answers again")
 		}
-		failing = p.err != nil
-		select {
-		case <-ctx.Done():
+		failing = p.Err != nil
+		if !e.send(ctx, p) {
 			return nil
-		case e.pollC <- p:
 		}
 	}
 }

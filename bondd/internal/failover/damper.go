@@ -29,8 +29,7 @@ func (d *Damper) Fail(now time.Time) {
 		return
 	}
 	d.suppressed = d.Suppressed(now) // what is over is over
-	ceiling := max(d.Suppress, d.Reuse*math.Exp2(longest))
-	d.penalty, d.at = min(d.Penalty(now)+1, ceiling), now
+	d.penalty, d.at = min(d.Penalty(now)+1, d.ceiling()), now
 	d.suppressed = d.suppressed || d.penalty >= d.Suppress
 }
 
@@ -57,3 +56,34 @@ func (d *Damper) ReuseAt() time.Time {
 	lives := math.Log2(d.penalty / d.Reuse)
 	return d.at.Add(time.Duration(lives * float64(d.HalfLife)))
 }
+
+// A Penalty is the state of a Damper, to be kept over a restart.
+type Penalty struct {
+	Level      float64   `json:"level"` // at the time of At
+	At         time.Time `json:"at"`
+	Suppressed bool      `json:"suppressed"`
+}
+
+// Keep returns the state to keep; false if there is nothing of weight.
+func (d *Damper) Keep(now time.Time) (Penalty, bool) {
+	const weight = 0.05
+	if d.Penalty(now) < weight && !d.Suppressed(now) {
+		return Penalty{}, false
+	}
+	return Penalty{Level: d.penalty, At: d.at, Suppressed: d.suppressed}, true
+}
+
+// Restore takes over what Keep returned. A level above what Fail can reach, or
+// one that is not a number, counts as the highest.
+func (d *Damper) Restore(p Penalty) {
+	if d.HalfLife <= 0 || p.At.IsZero() {
+		return
+	}
+	highest := d.ceiling()
+	if !(p.Level >= 0 && p.Level <= highest) {
+		p.Level = highest
+	}
+	d.penalty, d.at, d.suppressed = p.Level, p.At, p.Suppressed
+}
+
+func (d *Damper) ceiling() float64 { return max(d.Suppress, d.Reuse*math.Exp2(longest)) }

@@ -34,6 +34,9 @@ type Bond struct {
 	// AllPaths: every path of a slave has to be up for it to be usable; if not
 	// set, one of them.
 	AllPaths bool
+	// Targets is how many paths are checked. Where there are any, a slave gets
+	// traffic by preference only once it is proven.
+	Targets int
 
 	Slaves []Slave // those that are enslaved or parked, in order of preference
 }
@@ -49,10 +52,19 @@ type Slave struct {
 	Suppressed bool // held out by flap damping
 	Parked     bool // not in the bond at present, see Park
 	Excused    bool // in the bond although its path is dead: LACP has to judge it
+	// Spare: it lacks something that the bond relies on and that cannot be put
+	// right while it carries the traffic.
+	Spare bool
+	// Lagging: ethtool says that there is no link, and the carrier, by which
+	// alone the driver goes, has said otherwise for too long.
+	Lagging bool
 
 	// Paths are the states of the bond's paths from this slave, in the same
 	// order for every slave. Where none is checked, nothing is known.
 	Paths [MaxPaths]state.PathState
+	// Proven are those of Paths, as bits, that have replied for long enough since
+	// the link came.
+	Proven uint
 }
 
 // MaxPaths is how many paths a bond can have.
@@ -138,13 +150,15 @@ func waiting(b *Bond) bool {
 	return slices.ContainsFunc(b.Slaves, func(s Slave) bool { return s.LinkUp && !s.Parked })
 }
 
-// How good a slave is. One that is held out for flapping still is better than
-// one behind which nothing answers.
+// How good a slave is: bits, of which the larger sum is the better. One that is
+// held down for flapping is better than one that is not proven, and that is
+// better than one whose path is dead.
 const (
-	unfit  = iota // no link, or not to be had from the driver
-	flaps  = 1    // bits: added up, the larger is the better
-	path   = 2
-	linked = 4
+	unfit  = 0 // no link, or not to be had from the driver
+	steady = 1 // not held down, nor to be spared
+	proven = 2
+	alive  = 4 // its path is not dead
+	linked = 8
 )
 
 // grade tells how good a slave is. The driver refuses a slave that it does not
@@ -155,11 +169,16 @@ func grade(b *Bond, s *Slave, heard uint) int {
 		return unfit
 	}
 	g := linked
-	if !s.Suppressed {
-		g += flaps
+	if !s.Suppressed && !s.Spare {
+		g += steady
 	}
 	if !blamed(b, s, heard) {
-		g += path
+		g += alive
+		// Traffic does not leave the active slave only because it is not proven:
+		// it will soon be either proven or dead.
+		if s.Index == b.Active || !unproven(b, s, heard) {
+			g += proven
+		}
 	}
 	return g
 }
@@ -182,11 +201,14 @@ func choose(b *Bond, active *Slave) (index int, reason state.Reason) {
 	case active == nil || !active.LinkUp:
 		return top.Index, state.ReasonLink
 	case grade(b, active, heard) < best:
-		if blamed(b, active, heard) && best&path != 0 {
+		if blamed(b, active, heard) && best&alive != 0 {
+			return top.Index, state.ReasonPath
+		}
+		if active.Spare {
 			return top.Index, state.ReasonPath
 		}
 		return top.Index, state.ReasonLink // it flaps, the other does not
-	case b.Chosen != b.Active && prefers(b, top, active) && returns(b, top, active):
+	case b.Chosen != b.Active && prefers(b, top, active) && returns(b, top, active) && replied(b, top):
 		return top.Index, state.ReasonPrimary
 	}
 	return active.Index, ""
@@ -253,6 +275,46 @@ func blamed(b *Bond, s *Slave, heard uint) bool {
 	return down == heard
 }
 
+// unproven reports whether a slave's paths have not replied for long enough
+// since its link came, although their targets reply to some slave: little is
+// known of it, which is worse than good and better than dead.
+func unproven(b *Bond, s *Slave, heard uint) bool {
+	switch {
+	case b.Targets == 0 || heard == 0 || !s.LinkUp:
+		return false
+	case b.AllPaths:
+		return heard&^s.Proven != 0
+	}
+	return heard&s.Proven == 0
+}
+
+// replied reports whether a slave has shown since its link came that its paths
+// lead somewhere: then it may get traffic by preference alone. Where no path is
+// checked, nothing has to be shown.
+func replied(b *Bond, s *Slave) bool {
+	if b.Targets == 0 {
+		return true
+	}
+	heard := answering(b)
+	return s.Proven != 0 && !unproven(b, s, heard) && !blamed(b, s, heard)
+}
+
+// Unproven reports whether the paths of the slave of that index have not replied
+// yet since its link came, although their targets reply to another slave.
+func Unproven(b *Bond, index int) bool {
+	s := b.slave(index)
+	return s != nil && unproven(b, s, answering(b))
+}
+
+// Unjudged reports whether nothing is known of the paths of the slave of that
+// index, good or bad.
+func Unjudged(b *Bond, index int) bool {
+	s := b.slave(index)
+	return s != nil && b.Targets > 0 && !slices.ContainsFunc(s.Paths[:b.Targets], func(p state.PathState) bool {
+		return p != state.PathUnknown
+	})
+}
+
 // slave returns the slave of that index, or nil.
 func (b *Bond) slave(index int) *Slave {
 	for i := range b.Slaves {
@@ -267,7 +329,7 @@ func (b *Bond) slave(index int) *Slave {
 func (b *Bond) Equal(o *Bond) bool {
 	return b.ActiveBackup == o.ActiveBackup && b.Active == o.Active && b.Primary == o.Primary && b.Chosen == o.Chosen && b.Held == o.Held &&
 		b.Reselect == o.Reselect && b.UpDelay == o.UpDelay && b.DownDelay == o.DownDelay && b.Monitored == o.Monitored &&
-		b.AllPaths == o.AllPaths && slices.Equal(b.Slaves, o.Slaves)
+		b.AllPaths == o.AllPaths && b.Targets == o.Targets && slices.Equal(b.Slaves, o.Slaves)
 }
 
 // Without returns what would be decided if this slave lost its link now.
@@ -288,7 +350,10 @@ func Blamed(b *Bond, index int) bool {
 }
 
 // Hold reports whether the driver has to be kept from choosing the active slave
-// by its own preference: it knows nothing of paths, flapping or operators.
+// by its own preference: it knows nothing of paths, flapping or operators. Where
+// paths are checked, it is kept from a preferred slave from the moment at which
+// that one is left until it is proven: when the link returns, the driver would
+// be there first.
 func Hold(b *Bond) bool {
 	if !b.ActiveBackup || b.Reselect == Failure {
 		return false
@@ -296,10 +361,14 @@ func Hold(b *Bond) bool {
 	if b.Chosen != 0 && b.Chosen == b.Active {
 		return true
 	}
-	heard := answering(b)
+	heard, active := answering(b), b.slave(b.Active)
 	return slices.ContainsFunc(b.Slaves, func(s Slave) bool {
+		if s.Index == b.Active {
+			return false
+		}
 		// One that lost its link meanwhile has not shown yet that it is well.
-		return s.Index != b.Active && (s.Suppressed || blamed(b, &s, heard) || b.Held && !s.LinkUp)
+		return s.Suppressed || s.Spare || blamed(b, &s, heard) || b.Held && !s.LinkUp ||
+			active != nil && prefers(b, &s, active) && !replied(b, &s)
 	})
 }
 
@@ -321,7 +390,7 @@ func Park(b *Bond) []int {
 	var park []int
 	for i := range b.Slaves {
 		// One that lost its link out there has not shown yet that it is well.
-		if s := &b.Slaves[i]; s.Suppressed || blamed(b, s, heard) && !s.Excused || s.Parked && !s.LinkUp {
+		if s := &b.Slaves[i]; s.Suppressed || blamed(b, s, heard) && !s.Excused || s.Parked && !s.LinkUp || s.Lagging {
 			park = append(park, s.Index)
 		}
 	}

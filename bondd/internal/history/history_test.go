@@ -239,13 +239,13 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := Load(dir)
-			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "set aside as "+filepath.Join(dir, asideName)) {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "set aside as "+filepath.Join(dir, fileName+".aside")) {
 				t.Errorf("Load: %v, want %q and where it was set aside", err, tt.want)
 			}
 			if len(got) != 0 {
 				t.Errorf("Load returned %d switches of a damaged file", len(got))
 			}
-			if aside, err := os.ReadFile(filepath.Join(dir, asideName)); err != nil || string(aside) != tt.content {
+			if aside, err := os.ReadFile(filepath.Join(dir, fileName+".aside")); err != nil || string(aside) != tt.content {
 				t.Errorf("what was set aside is not what was there: %v", err)
 			}
 			if got, err := Load(dir); err != nil || got != nil {

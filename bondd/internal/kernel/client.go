@@ -127,13 +127,15 @@ func (c *Client) Links(ctx context.Context) ([]state.Link, error) {
 	return links, nil
 }
 
-// Network reads every link, address and route of the main table.
+// Network reads every link, address and route of the main table, and the routes
+// of other tables that bondd may have to put back.
 func (c *Client) Network(ctx context.Context) (*state.Network, error) {
 	links, err := c.Links(ctx)
 	if err != nil {
 		return nil, err
 	}
 	n := &state.Network{Links: links}
+	kept := restorable(links)
 	replies, err := c.dump(ctx, unix.RTM_GETADDR, unix.SizeofIfAddrmsg)
 	if err != nil {
 		return nil, fmt.Errorf("read addresses: %w", err)
@@ -143,18 +145,17 @@ func (c *Client) Network(ctx context.Context) (*state.Network, error) {
 		if err != nil {
 			return nil, err
 		}
+		if kept[a.Index] {
+			a.Message = string(r.Data)
+		}
 		n.Addresses = append(n.Addresses, a)
 	}
 	if replies, err = c.dump(ctx, unix.RTM_GETROUTE, unix.SizeofRtMsg); err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}
 	for _, r := range replies {
-		route, ok, err := decodeRoute(r.Data)
-		if err != nil {
+		if err := addRoute(n, r.Data, kept); err != nil {
 			return nil, err
-		}
-		if ok {
-			n.Routes = append(n.Routes, route)
 		}
 	}
 	return n, nil
@@ -193,6 +194,9 @@ func (c *Client) Do(ctx context.Context, op state.Op) error {
 	if err == nil {
 		c.writes.Add(1)
 		_, err = c.execute(ctx, m, writeTimeout)
+	}
+	if _, ok := op.(state.RestoreRoute); ok && errors.Is(err, unix.EEXIST) {
+		err = nil // somebody else was first
 	}
 	if unpark, ok := op.(state.Unpark); ok && err == nil {
 		err = switchIPv6(unpark.Link, true)

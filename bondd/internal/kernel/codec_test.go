@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -206,6 +207,15 @@ func TestDecodeAddress(t *testing.T) {
 	}
 }
 
+// decodeRoute reads a route that is one of a network's, as ok says.
+func decodeRoute(data []byte) (r state.Route, ok bool, err error) {
+	n := new(state.Network)
+	if err := addRoute(n, data, nil); err != nil || len(n.Routes) == 0 {
+		return r, false, err
+	}
+	return n.Routes[0], true, nil
+}
+
 func TestDecodeRoute(t *testing.T) {
 	header := func(family, bits, table, kind byte) []byte {
 		b := make([]byte, unix.SizeofRtMsg)
@@ -278,10 +288,14 @@ func TestEncode(t *testing.T) {
 				"14000600" + "5a000000" + "5a000000" + "0000000000000000"},
 		{state.AddAddress{Link: "bond0", Prefix: netip.MustParsePrefix("2001:db8::2/64")},
 			unix.RTM_NEWADDR, netlink.Create | netlink.Replace, "0a400000" + "07000000" + "14000100" + "20010db8000000000000000000000002" + "08000800" + "02000000"},
+		{state.AddAddress{Link: "bond0", Prefix: netip.MustParsePrefix("2001:db8::2/64"), Protocol: state.ProtocolStatic},
+			unix.RTM_NEWADDR, netlink.Create | netlink.Replace, "0a400000" + "07000000" + "14000100" + "20010db8000000000000000000000002" + "08000800" + "02000000" +
+				"05000b00" + "b0000000"},
+		{state.KeepSecondaries{Link: "bond0"}, unix.RTM_NEWLINK, 0, bond + "14001a80" + "10000280" + "0c000180" + "08001400" + "01000000"},
 		{state.DelAddress{Link: "bond0", Prefix: netip.MustParsePrefix("192.0.2.2/24")},
 			unix.RTM_DELADDR, 0, "02180000" + "07000000" + "08000100" + "c0000202" + "08000200" + "c0000202"},
 		{state.AddRoute{Link: "bond0", Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Metric: 100, Protocol: unix.RTPROT_DHCP},
-			unix.RTM_NEWROUTE, netlink.Create | netlink.Replace, "02000000" + "fe100001" + "00000000" + "08000500" + "c0000201" + "08000400" + "07000000" + "08000600" + "64000000"},
+			unix.RTM_NEWROUTE, netlink.Create, "02000000" + "fe100001" + "00000000" + "08000500" + "c0000201" + "08000400" + "07000000" + "08000600" + "64000000"},
 		{state.DelRoute{Link: "bond0", Dst: netip.MustParsePrefix("198.51.100.0/24"), Protocol: unix.RTPROT_STATIC},
 			unix.RTM_DELROUTE, 0, "02180000" + "fe04fd01" + "00000000" + "08000100" + "c6336400" + "08000400" + "07000000"},
 		{state.CreateBond{Name: "bond0", MAC: macA, Options: state.Options{"miimon": "100", "mode": "active-backup"}},
@@ -309,6 +323,7 @@ func TestEncode(t *testing.T) {
 		state.SetOption{Bond: "bond0", Option: "primary", Value: "eth9"},
 		state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "prio", Value: "2147483648"},
 		state.SetSlaveOption{Slave: "eth0", Bond: "bond0", Option: "queue_id", Value: "1"},
+		state.RestoreAddress{Link: "bond0"}, state.RestoreRoute{Link: "bond0"},
 		state.SetUp{Link: "eth9"}, state.Enslave{Slave: "eth0", Bond: "bond9"}, state.AddAddress{Link: "eth9", Prefix: netip.MustParsePrefix("192.0.2.2/24")},
 	} {
 		if m, err := encode(op, index); err == nil {
@@ -326,32 +341,41 @@ func datagram(kind uint16, body []byte) []byte {
 	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }
 
+// bridgePort is a message of the family of bridges, which has no carrier.
+func bridgePort(link []byte) []byte {
+	b := slices.Clone(link[:unix.SizeofIfInfomsg])
+	b[0] = unix.AF_BRIDGE
+	return b
+}
+
 func TestSplitEvents(t *testing.T) {
 	slave, bond := slaveMessage(t, stats(25)), bondMessage(t)
 	at := time.Unix(1, 0)
 	for _, tt := range []struct {
 		name string
 		data []byte
-		want []LinkEvent
+		want []state.LinkEvent
 	}{
-		{"a slave without carrier", datagram(unix.RTM_NEWLINK, slave), []LinkEvent{{Received: at, Index: 3}}},
+		{"a slave without carrier", datagram(unix.RTM_NEWLINK, slave), []state.LinkEvent{{Received: at, Index: 3}}},
 		{"a bond with carrier, then its slave", append(datagram(unix.RTM_NEWLINK, bond), datagram(unix.RTM_NEWLINK, slave)...),
-			[]LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}, {Received: at, Index: 3}}},
-		{"a link that went has none", datagram(unix.RTM_DELLINK, bond), []LinkEvent{{Received: at, Index: 7, Gone: true, Active: 3}}},
+			[]state.LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}, {Received: at, Index: 3}}},
+		{"a link that went has none", datagram(unix.RTM_DELLINK, bond), []state.LinkEvent{{Received: at, Index: 7, Gone: true, Active: 3}}},
 		{"down, whatever the carrier", datagram(unix.RTM_NEWLINK, attributes(t, ifinfo(3, 0), func(ae *netlink.AttributeEncoder) { ae.Uint8(unix.IFLA_CARRIER, 1) })),
-			[]LinkEvent{{Received: at, Index: 3}}},
-		{"other messages are passed over", append(datagram(unix.RTM_NEWADDR, slave), datagram(unix.RTM_NEWLINK, bond)...), []LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}}},
+			[]state.LinkEvent{{Received: at, Index: 3}}},
+		{"other messages are passed over", append(datagram(unix.RTM_NEWADDR, slave), datagram(unix.RTM_NEWLINK, bond)...), []state.LinkEvent{{Received: at, Index: 7, LinkUp: true, Active: 3}}},
 		{"a bond that failed over", datagram(unix.RTM_NEWLINK, attributes(t, bond, func(ae *netlink.AttributeEncoder) { ae.Uint32(unix.IFLA_EVENT, unix.IFLA_EVENT_BONDING_FAILOVER) })),
-			[]LinkEvent{{Received: at, Index: 7, LinkUp: true, Failover: true, Active: 3}}},
-		{"half a header", []byte{1, 2, 3}, []LinkEvent{{Received: at, Lost: true}}},
-		{"a length beyond the end", datagram(unix.RTM_NEWLINK, slave)[:40], []LinkEvent{{Received: at, Lost: true}}},
-		{"a length below the header", make([]byte, 32), []LinkEvent{{Received: at, Lost: true}}},
-		{"no ifinfomsg", datagram(unix.RTM_NEWLINK, []byte{0, 0, 0, 0}), []LinkEvent{{Received: at, Lost: true}}},
+			[]state.LinkEvent{{Received: at, Index: 7, LinkUp: true, Failover: true, Active: 3}}},
+		{"a bridge's report about its port is passed over",
+			append(datagram(unix.RTM_NEWLINK, bridgePort(slave)), datagram(unix.RTM_DELLINK, bridgePort(slave))...), nil},
+		{"half a header", []byte{1, 2, 3}, []state.LinkEvent{{Received: at, Lost: true}}},
+		{"a length beyond the end", datagram(unix.RTM_NEWLINK, slave)[:40], []state.LinkEvent{{Received: at, Lost: true}}},
+		{"a length below the header", make([]byte, 32), []state.LinkEvent{{Received: at, Lost: true}}},
+		{"no ifinfomsg", datagram(unix.RTM_NEWLINK, []byte{0, 0, 0, 0}), []state.LinkEvent{{Received: at, Lost: true}}},
 		{"nothing", nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var got []LinkEvent
-			splitEvents(tt.data, at, new(LinkEvent), func(ev *LinkEvent) { got = append(got, *ev) })
+			var got []state.LinkEvent
+			splitEvents(tt.data, at, new(state.LinkEvent), func(ev *state.LinkEvent) { got = append(got, *ev) })
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
@@ -362,8 +386,8 @@ func TestSplitEvents(t *testing.T) {
 // The way of an event to the reflex is free of garbage.
 func TestSplitEventsAllocates(t *testing.T) {
 	data := append(datagram(unix.RTM_NEWLINK, bondMessage(t)), datagram(unix.RTM_NEWLINK, slaveMessage(t, stats(25)))...)
-	ev, events := new(LinkEvent), 0
-	handle := func(*LinkEvent) { events++ }
+	ev, events := new(state.LinkEvent), 0
+	handle := func(*state.LinkEvent) { events++ }
 	if n := testing.AllocsPerRun(100, func() { splitEvents(data, time.Time{}, ev, handle) }); n != 0 || events == 0 {
 		t.Errorf("%v allocations for each datagram, %d events", n, events)
 	}
@@ -402,7 +426,7 @@ func FuzzDecode(f *testing.F) {
 		if r, ok, err := decodeRoute(data); err == nil && ok && (!r.Dst.IsValid() || r.Index == 0) {
 			t.Errorf("route %+v", r)
 		}
-		splitEvents(data, time.Time{}, new(LinkEvent), func(ev *LinkEvent) {
+		splitEvents(data, time.Time{}, new(state.LinkEvent), func(ev *state.LinkEvent) {
 			if ev.Lost && (ev.LinkUp || ev.Gone) && ev.Index == 0 {
 				t.Errorf("event %+v", ev)
 			}

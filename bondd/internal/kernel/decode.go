@@ -3,7 +3,6 @@ package kernel
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"net/netip"
 	"strconv"
 
@@ -28,6 +27,7 @@ func decodeLink(data []byte) (state.Link, error) {
 	if err != nil {
 		return state.Link{}, fmt.Errorf("decode link %d: %w", l.Index, err)
 	}
+	var away bool
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_IFNAME:
@@ -40,6 +40,10 @@ func decodeLink(data []byte) (state.Link, error) {
 			l.MTU = int(ad.Uint32())
 		case unix.IFLA_MASTER:
 			l.Master = int(ad.Uint32())
+		case unix.IFLA_LINK:
+			l.Lower = int(ad.Uint32())
+		case unix.IFLA_LINK_NETNSID:
+			away = true
 		case unix.IFLA_CARRIER:
 			l.Carrier = ad.Uint8() != 0
 		case unix.IFLA_CARRIER_CHANGES:
@@ -50,10 +54,13 @@ func decodeLink(data []byte) (state.Link, error) {
 			ad.Nested(func(ad *netlink.AttributeDecoder) error { return decodeLinkInfo(ad, &l) })
 		case unix.IFLA_AF_SPEC:
 			ad.Nested(func(ad *netlink.AttributeDecoder) error {
-				l.IPv6 = decodeIPv6(ad)
+				decodeFamilies(ad, &l)
 				return nil
 			})
 		}
+	}
+	if away {
+		l.Lower = 0 // an index of another network namespace
 	}
 	if err := ad.Err(); err != nil {
 		return state.Link{}, fmt.Errorf("decode link %d: %w", l.Index, err)
@@ -64,25 +71,38 @@ func decodeLink(data []byte) (state.Link, error) {
 	return l, nil
 }
 
-// decodeIPv6 reads IFLA_AF_SPEC and reports whether IPv6 runs on the link. It is
-// not there on one that cannot have IPv6 (inet6_fill_link_af, net/ipv6/addrconf.c).
-func decodeIPv6(ad *netlink.AttributeDecoder) (on bool) {
+// decodeFamilies reads IFLA_AF_SPEC: what a link does with IPv4 and IPv6. A family
+// is not there on a link that cannot have it (inet6_fill_link_af, net/ipv6/addrconf.c).
+func decodeFamilies(ad *netlink.AttributeDecoder, l *state.Link) {
 	const disableIPv6 = 26 // DEVCONF_DISABLE_IPV6, include/uapi/linux/ipv6.h
 	for ad.Next() {
-		if ad.Type() != unix.AF_INET6 {
-			continue
-		}
-		ad.Nested(func(ad *netlink.AttributeDecoder) error {
-			for ad.Next() {
-				if conf := ad.Bytes(); ad.Type() == unix.IFLA_INET6_CONF && len(conf) >= (disableIPv6+1)*4 {
-					on = binary.NativeEndian.Uint32(conf[disableIPv6*4:]) == 0
+		switch ad.Type() {
+		case unix.AF_INET6:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					if conf := ad.Bytes(); ad.Type() == unix.IFLA_INET6_CONF && len(conf) >= (disableIPv6+1)*4 {
+						l.IPv6 = binary.NativeEndian.Uint32(conf[disableIPv6*4:]) == 0
+					}
 				}
-			}
-			return nil
-		})
+				return nil
+			})
+		case unix.AF_INET:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					// Counted from 1 when they are written, and from 0 here (inet_fill_link_af, net/ipv4/devinet.c).
+					const at = promoteSecondaries - 1
+					if conf := ad.Bytes(); ad.Type() == unix.IFLA_INET_CONF && len(conf) >= (at+1)*4 {
+						l.Promotes = binary.NativeEndian.Uint32(conf[at*4:]) != 0
+					}
+				}
+				return nil
+			})
+		}
 	}
-	return on
 }
+
+// promoteSecondaries is IPV4_DEVCONF_PROMOTE_SECONDARIES (include/uapi/linux/ip.h).
+const promoteSecondaries = 20
 
 // decodeLinkInfo reads IFLA_LINKINFO. The kernel puts each kind before its data.
 func decodeLinkInfo(ad *netlink.AttributeDecoder, l *state.Link) error {
@@ -124,6 +144,8 @@ func decodeSlave(ad *netlink.AttributeDecoder) *state.SlaveLink {
 			s.MIIStatus = state.MIIStatus(ad.Uint8())
 		case unix.IFLA_BOND_SLAVE_LINK_FAILURE_COUNT:
 			s.LinkFailures = uint64(ad.Uint32())
+		case unix.IFLA_BOND_SLAVE_PERM_HWADDR:
+			s.EnslavedMAC = mac(ad.Bytes())
 		case unix.IFLA_BOND_SLAVE_PRIO:
 			s.Prio = int(ad.Int32())
 		case unix.IFLA_BOND_SLAVE_AD_AGGREGATOR_ID:
@@ -183,6 +205,9 @@ func decodeStats(b []byte) state.Counters {
 	}
 }
 
+// ifaProto is IFA_PROTO (include/uapi/linux/if_addr.h), which golang.org/x/sys/unix does not name.
+const ifaProto = 11
+
 // decodeAddress reads one RTM_NEWADDR (inet_fill_ifaddr, net/ipv4/devinet.c).
 func decodeAddress(data []byte) (state.Address, error) {
 	if len(data) < unix.SizeofIfAddrmsg {
@@ -209,6 +234,12 @@ func decodeAddress(data []byte) (state.Address, error) {
 			a.Broadcast, _ = netip.AddrFromSlice(ad.Bytes())
 		case unix.IFA_FLAGS:
 			a.Permanent = ad.Uint32()&unix.IFA_F_PERMANENT != 0
+		case ifaProto:
+			a.Protocol = int(ad.Uint8())
+		case unix.IFA_CACHEINFO:
+			if ci := ad.Bytes(); len(ci) >= unix.SizeofIfaCacheinfo {
+				a.Created = binary.NativeEndian.Uint32(ci[8:])
+			}
 		}
 	}
 	if err := ad.Err(); err != nil {
@@ -221,46 +252,6 @@ func decodeAddress(data []byte) (state.Address, error) {
 		return state.Address{}, fmt.Errorf("decode address on link %d: %v/%d is no address", a.Index, address, bits)
 	}
 	return a, nil
-}
-
-// decodeRoute reads one RTM_NEWROUTE. ok is false for routes that are none of
-// bondd's business: of other tables, multipath, or not unicast.
-func decodeRoute(data []byte) (r state.Route, ok bool, err error) {
-	if len(data) < unix.SizeofRtMsg {
-		return r, false, fmt.Errorf("decode route: %d bytes are less than an rtmsg", len(data))
-	}
-	family, bits, table, kind := data[0], int(data[1]), uint32(data[4]), data[7]
-	r.Protocol = int(data[5])
-	dst := netip.IPv4Unspecified()
-	if family == unix.AF_INET6 {
-		dst = netip.IPv6Unspecified()
-	}
-	ad, err := netlink.NewAttributeDecoder(data[unix.SizeofRtMsg:])
-	if err != nil {
-		return r, false, fmt.Errorf("decode route: %w", err)
-	}
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.RTA_TABLE:
-			table = ad.Uint32()
-		case unix.RTA_DST:
-			dst, _ = netip.AddrFromSlice(ad.Bytes())
-		case unix.RTA_GATEWAY:
-			r.Gateway, _ = netip.AddrFromSlice(ad.Bytes())
-		case unix.RTA_OIF:
-			r.Index = int(ad.Uint32())
-		case unix.RTA_PRIORITY:
-			if p := ad.Uint32(); p <= math.MaxInt32 {
-				r.Metric = int(p)
-			}
-		}
-	}
-	if err := ad.Err(); err != nil {
-		return r, false, fmt.Errorf("decode route: %w", err)
-	}
-	r.Dst = netip.PrefixFrom(dst, bits)
-	ok = table == unix.RT_TABLE_MAIN && kind == unix.RTN_UNICAST && r.Index != 0 && r.Dst.IsValid()
-	return r, ok, nil
 }
 
 // mac reads an Ethernet address; anything of another length is none.

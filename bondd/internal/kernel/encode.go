@@ -25,11 +25,13 @@ func encode(op state.Op, index func(name string) (int, error)) (netlink.Message,
 			return bondOptions(ae, op.Options, index)
 		})
 	case state.DelAddress:
-		return addressMessage(unix.RTM_DELADDR, 0, op.Link, op.Prefix, netip.Addr{}, 0, index)
+		return addressMessage(unix.RTM_DELADDR, 0, &state.AddAddress{Link: op.Link, Prefix: op.Prefix}, index)
 	case state.AddAddress:
-		return addressMessage(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, op.Link, op.Prefix, op.Broadcast, op.Lifetime, index)
+		return addressMessage(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, &op, index)
 	case state.AddRoute:
-		return routeMessage(unix.RTM_NEWROUTE, netlink.Create|netlink.Replace, state.DelRoute(op), index)
+		// Not in the place of another one of its destination and metric, which
+		// may be another program's, on another link even.
+		return routeMessage(unix.RTM_NEWROUTE, netlink.Create, state.DelRoute(op), index)
 	case state.DelRoute:
 		return routeMessage(unix.RTM_DELROUTE, 0, op, index)
 	}
@@ -57,11 +59,34 @@ func encode(op state.Op, index func(name string) (int, error)) (netlink.Message,
 		return linkMessage(i, unix.IFF_UP|unix.IFF_NOARP, unix.IFF_UP|unix.IFF_NOARP, 0, nil)
 	case state.Unpark:
 		return linkMessage(i, 0, unix.IFF_UP|unix.IFF_NOARP, 0, nil)
+	case state.Rename:
+		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.IFLA_IFNAME, op.To)
+			return nil
+		})
 	case state.SetMAC:
 		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
 			ae.Bytes(unix.IFLA_ADDRESS, op.MAC[:])
 			return nil
 		})
+	case state.KeepSecondaries:
+		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(unix.IFLA_AF_SPEC, func(ae *netlink.AttributeEncoder) error {
+				ae.Nested(unix.AF_INET, func(ae *netlink.AttributeEncoder) error {
+					ae.Nested(unix.IFLA_INET_CONF, func(ae *netlink.AttributeEncoder) error {
+						ae.Uint32(promoteSecondaries, 1)
+						return nil
+					})
+					return nil
+				})
+				return nil
+			})
+			return nil
+		})
+	case state.RestoreAddress:
+		return restoreAddress(op.Address.Message, i)
+	case state.RestoreRoute:
+		return restoreRoute(op.Message, i)
 	case state.SetMTU:
 		return linkMessage(i, 0, 0, 0, func(ae *netlink.AttributeEncoder) error {
 			ae.Uint32(unix.IFLA_MTU, uint32(op.MTU))
@@ -135,32 +160,37 @@ func slaveOption(ae *netlink.AttributeEncoder, name, value string) error {
 	return nil
 }
 
-func addressMessage(kind netlink.HeaderType, header netlink.HeaderFlags, link string, prefix netip.Prefix, broadcast netip.Addr, lifetime time.Duration, index func(string) (int, error)) (netlink.Message, error) {
-	i, err := index(link)
+func addressMessage(kind netlink.HeaderType, header netlink.HeaderFlags, op *state.AddAddress,
+	index func(string) (int, error)) (netlink.Message, error) {
+	i, err := index(op.Link)
 	if err != nil {
 		return netlink.Message{}, err
 	}
+	address := op.Prefix.Addr()
 	ifa := make([]byte, unix.SizeofIfAddrmsg)
-	ifa[0], ifa[1] = family(prefix.Addr()), uint8(prefix.Bits())
+	ifa[0], ifa[1] = family(address), uint8(op.Prefix.Bits())
 	binary.NativeEndian.PutUint32(ifa[4:], uint32(i))
 	return message(kind, header, ifa, func(ae *netlink.AttributeEncoder) error {
-		ae.Bytes(unix.IFA_ADDRESS, prefix.Addr().AsSlice())
-		if prefix.Addr().Is4() {
-			ae.Bytes(unix.IFA_LOCAL, prefix.Addr().AsSlice())
+		ae.Bytes(unix.IFA_ADDRESS, address.AsSlice())
+		if address.Is4() {
+			ae.Bytes(unix.IFA_LOCAL, address.AsSlice())
 		} else {
 			// The bond answers for its address at once: with two NICs on one
 			// switch, duplicate address detection would only see an echo.
 			ae.Uint32(unix.IFA_FLAGS, unix.IFA_F_NODAD)
 		}
-		if broadcast.IsValid() {
-			ae.Bytes(unix.IFA_BROADCAST, broadcast.AsSlice())
+		if op.Broadcast.IsValid() {
+			ae.Bytes(unix.IFA_BROADCAST, op.Broadcast.AsSlice())
 		}
-		if lifetime > 0 {
+		if op.Lifetime > 0 {
 			ci := make([]byte, unix.SizeofIfaCacheinfo)
-			seconds := uint32(lifetime / time.Second)
+			seconds := uint32(op.Lifetime / time.Second)
 			binary.NativeEndian.PutUint32(ci[0:], seconds) // preferred
 			binary.NativeEndian.PutUint32(ci[4:], seconds) // valid
 			ae.Bytes(unix.IFA_CACHEINFO, ci)
+		}
+		if op.Protocol != 0 {
+			ae.Uint8(ifaProto, uint8(op.Protocol)) // kernels before 5.18 pass it over
 		}
 		return nil
 	})

@@ -10,6 +10,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"bondd.internal/bondd/internal/state"
 )
 
 // eventBuffer is the receive buffer of the event socket, in bytes: a burst of
@@ -18,21 +20,6 @@ const eventBuffer = 8 << 20
 
 // nlaTypeMask takes the flags off an attribute's type (NLA_TYPE_MASK, include/uapi/linux/netlink.h).
 const nlaTypeMask = 0x3fff
-
-// A LinkEvent says that the kernel told something about a link. It means "look
-// again"; the level in it is what the fast path needs.
-type LinkEvent struct {
-	Received time.Time // when the socket became readable
-	Index    int       // of the link
-	LinkUp   bool      // up and with carrier
-	Gone     bool      // the interface was removed
-	Lost     bool      // events were lost or undecodable; nothing else is set
-
-	// Failover says that the link is a bond whose driver has just made Active
-	// the active slave, by its index; 0 is none (NETDEV_BONDING_FAILOVER).
-	Failover bool
-	Active   int
-}
 
 // A Listener receives link events (RTNLGRP_LINK) on a thread of its own.
 type Listener struct {
@@ -70,7 +57,7 @@ func Listen() (*Listener, error) {
 // in the kernel, so that an event goes from the socket to handle without
 // passing the scheduler. It allocates nothing per event. It ends with nil when
 // ctx ends, after which the Listener is closed.
-func (l *Listener) Run(ctx context.Context, handle func(*LinkEvent)) error {
+func (l *Listener) Run(ctx context.Context, handle func(*state.LinkEvent)) error {
 	defer l.conn.Close()
 	defer unix.Close(l.stop)
 	raw, err := l.conn.SyscallConn()
@@ -105,10 +92,10 @@ func (l *Listener) Run(ctx context.Context, handle func(*LinkEvent)) error {
 	return loopErr
 }
 
-func (l *Listener) loop(ctx context.Context, fd int, handle func(*LinkEvent)) error {
+func (l *Listener) loop(ctx context.Context, fd int, handle func(*state.LinkEvent)) error {
 	buf := make([]byte, 64<<10)
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(l.stop), Events: unix.POLLIN}}
-	ev := new(LinkEvent)
+	ev := new(state.LinkEvent)
 	for ctx.Err() == nil {
 		n, err := unix.Read(fd, buf)
 		received := time.Now()
@@ -121,7 +108,7 @@ func (l *Listener) loop(ctx context.Context, fd int, handle func(*LinkEvent)) er
 			}
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.ENOBUFS):
-			*ev = LinkEvent{Received: received, Lost: true}
+			*ev = state.LinkEvent{Received: received, Lost: true}
 			handle(ev)
 		default:
 			return fmt.Errorf("receive link events: %w", err)
@@ -132,9 +119,9 @@ func (l *Listener) loop(ctx context.Context, fd int, handle func(*LinkEvent)) er
 
 // splitEvents calls handle for each link message in one datagram. It reads the
 // few bytes that matter in place; ev is reused.
-func splitEvents(b []byte, received time.Time, ev *LinkEvent, handle func(*LinkEvent)) {
+func splitEvents(b []byte, received time.Time, ev *state.LinkEvent, handle func(*state.LinkEvent)) {
 	for len(b) > 0 {
-		*ev = LinkEvent{Received: received, Lost: true}
+		*ev = state.LinkEvent{Received: received, Lost: true}
 		if len(b) < unix.SizeofNlMsghdr {
 			handle(ev)
 			return
@@ -150,20 +137,23 @@ func splitEvents(b []byte, received time.Time, ev *LinkEvent, handle func(*LinkE
 		if kind != unix.RTM_NEWLINK && kind != unix.RTM_DELLINK {
 			continue
 		}
+		if len(body) > 0 && body[0] != unix.AF_UNSPEC {
+			continue // a bridge's report about its port, which has no carrier in it (br_fill_ifinfo)
+		}
 		if len(body) >= unix.SizeofIfInfomsg {
 			ev.Index = int(int32(binary.NativeEndian.Uint32(body[4:])))
 			ev.Gone = kind == unix.RTM_DELLINK
 			up := binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0
-			ev.Lost = !ev.read(body[unix.SizeofIfInfomsg:])
+			ev.Lost = !readEvent(ev, body[unix.SizeofIfInfomsg:])
 			ev.LinkUp = ev.LinkUp && up && !ev.Gone
 		}
 		handle(ev)
 	}
 }
 
-// read takes what matters from a link's attributes, LinkUp being the carrier. It
-// reports whether they could be walked to their end.
-func (ev *LinkEvent) read(b []byte) bool {
+// readEvent takes what matters from a link's attributes, LinkUp being the
+// carrier. It reports whether they could be walked to their end.
+func readEvent(ev *state.LinkEvent, b []byte) bool {
 	for len(b) > 0 {
 		kind, value, rest := attribute(b)
 		if rest == nil {

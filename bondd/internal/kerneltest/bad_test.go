@@ -221,14 +221,60 @@ func TestRename(t *testing.T) {
 	reachable(t, lan)
 }
 
-// A configuration that bondd cannot read because it is a folder does not end it.
-func TestUnreadableFile(t *testing.T) {
-	lan := netlab.NewLAN(t, 1)
-	dir := filepath.Join(t.TempDir(), "bondd.toml")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// A configuration that is asked for and cannot be had is an error like one in the
+// file: page and metric tell it, and the built-in default runs.
+func TestConfigurationThatCannotBeHad(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.Mkdir(at("folder.toml"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d := launchFile(t, lan, dir)
-	d.answering()
-	d.eventually("status with the error", func() bool { return strings.Contains(d.status().Config.Error, dir) })
+	if err := os.Symlink(at("gone.toml"), at("link.toml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(at("pipe.toml"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ file, want string }{
+		{at("none.toml"), "open " + at("none.toml") + ": no such file or directory"},
+		{at("folder.toml"), "read " + at("folder.toml") + ": is a directory"},
+		{at("link.toml"), "open " + at("link.toml") + ": no such file or directory"},
+		{at("pipe.toml"), "read " + at("pipe.toml") + ": not a regular file"},
+		{"", "--config is empty: write the path of a file, or leave --config out"},
+	} {
+		t.Run(filepath.Base(tt.file), func(t *testing.T) {
+			lan := netlab.NewLAN(t, 0)
+			d := launchFile(t, lan, tt.file)
+			d.answering()
+			if s := d.status(); s.Config.Error != tt.want || s.Config.Source != "the built-in default" {
+				t.Errorf("config says %+v; want the error %q and the built-in default", s.Config, tt.want)
+			}
+			if _, page := d.get("/"); !strings.Contains(page, tt.want) {
+				t.Errorf("the page does not say %q", tt.want)
+			}
+			if got := d.metric("bondd_config_error"); got != "1" {
+				t.Errorf("bondd_config_error is %s", got)
+			}
+		})
+	}
+}
+
+// A file that is good and hardly means what was wanted runs, and page and log
+// say what it lacks.
+func TestDoubtfulFile(t *testing.T) {
+	lan := netlab.NewLAN(t, 2)
+	d := start(t, lan, "[[bond]]\nname = \"bond0\"\nslaves = [\"eth0\", \"eth1\"]\n")
+	const want = ":1:3: warning: bond0 has no address and does not ask for one by DHCP"
+	if _, page := d.get("/"); !strings.Contains(page, d.file+want) {
+		t.Errorf("the page does not say %q", want)
+	}
+	if log := d.log.String(); !strings.Contains(log, d.file+want) {
+		t.Errorf("the log does not say %q", want)
+	}
+	if got := d.metric("bondd_config_error"); got != "0" {
+		t.Errorf("bondd_config_error is %s", got)
+	}
+	if s := d.status(); s.Config.Error != "" || s.Config.Source != d.file {
+		t.Errorf("config says %+v", s.Config)
+	}
 }

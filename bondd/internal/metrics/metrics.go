@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -83,7 +84,9 @@ func (m histogram) send(ch chan<- prometheus.Metric, h *state.Histogram, labels 
 }
 
 var (
-	buildInfo = gauge("build_info", "The version of bondd that is running; the value is always 1.", "version")
+	buildInfo   = gauge("build_info", "The version of bondd that is running; the value is always 1.", "version")
+	snapshotAge = gauge("snapshot_age_seconds", "The time since bondd's engine published what the other metrics "+
+		"show, which it does every second; over 5 seconds the state of the bonds is not known and has no series.")
 
 	bondInfo             = gauge("bond_info", "The mode and the Ethernet address of the bond; the value is always 1.", "bond", "mode", "mac")
 	bondUp               = gauge("bond_up", "Whether the bond carries traffic on at least one healthy slave.", "bond")
@@ -128,6 +131,21 @@ var (
 	configRollbacks   = counter("config_rollbacks_total", "Configurations that were undone, because they failed or were not confirmed.")
 )
 
+// present are the metrics that say how bonds and slaves are now. Those are not
+// known once the snapshot is too old: a bond that was up is neither up nor down
+// then. What was counted stays counted.
+var present = func() map[*prometheus.Desc]bool {
+	set := make(map[*prometheus.Desc]bool)
+	for _, m := range []metric{
+		bondUp, bondDegraded, bondSlavesUp,
+		slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slavePathUp,
+		lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
+	} {
+		set[m.desc] = true
+	}
+	return set
+}()
+
 // verdicts are the labels of bondd_hardware_verdict, one series for each.
 var verdicts = []hwprobe.Verdict{hwprobe.VerdictPass, hwprobe.VerdictWarn, hwprobe.VerdictFail}
 
@@ -166,6 +184,7 @@ var traffics = []traffic{
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range []metric{
+		snapshotAge,
 		buildInfo, bondInfo, bondUp, bondDegraded, bondSlavesConfigured, bondSlavesUp, failovers, lastFailover,
 		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
 		slavePathUp, pathProbes, pathRTT, lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
@@ -182,8 +201,25 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := c.snapshot()
+	s, now := c.snapshot(), time.Now()
+	snapshotAge.send(ch, s.Age(now).Seconds())
+	if s.Stale(now) == "" {
+		collect(ch, s)
+		return
+	}
+	all := make(chan prometheus.Metric)
+	go func() {
+		defer close(all)
+		collect(all, s)
+	}()
+	for m := range all {
+		if !present[m.Desc()] {
+			ch <- m
+		}
+	}
+}
 
+func collect(ch chan<- prometheus.Metric, s *state.Snapshot) {
 	buildInfo.send(ch, 1, s.Version)
 	for i := range s.Bonds {
 		collectBond(ch, &s.Bonds[i])

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,21 +33,33 @@ var update = flag.Bool("update", false, "write the golden files")
 const bits = `use base unit "bytes" instead of "bits"`
 
 func collector(s *state.Snapshot) prometheus.Collector {
+	if s.Published.IsZero() {
+		s.Published = time.Now()
+	}
 	return metrics.NewCollector(func() *state.Snapshot { return s })
 }
 
-// scrape returns what bondd itself says of a snapshot, without the runtime's metrics.
-func scrape(t *testing.T, s *state.Snapshot) string {
+// scrape returns what bondd itself says of a snapshot that was published just
+// now, without the runtime's metrics.
+func scrape(t *testing.T, s *state.Snapshot) string { return scrapeAfter(t, s, 0) }
+
+// scrapeAfter is scrape that time after the snapshot was published.
+func scrapeAfter(t *testing.T, s *state.Snapshot, age time.Duration) (got string) {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector(s))
-	w := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).
-		ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if w.Code != http.StatusOK {
-		t.Fatalf("scrape: %d %s", w.Code, w.Body)
-	}
-	return w.Body.String()
+	synctest.Test(t, func(t *testing.T) {
+		s.Published = time.Now()
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(collector(s))
+		time.Sleep(age)
+		w := httptest.NewRecorder()
+		promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).
+			ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if w.Code != http.StatusOK {
+			t.Fatalf("scrape: %d %s", w.Code, w.Body)
+		}
+		got = w.Body.String()
+	})
+	return got
 }
 
 func TestScrape(t *testing.T) {
@@ -124,6 +138,44 @@ func TestUnknownPathHasNoSeries(t *testing.T) {
 	}
 }
 
+// An engine that does not run shows by the age of what it published last. What
+// the bonds do meanwhile is not known: bondd_bond_up neither stays 1 nor is 0.
+func TestSnapshotAge(t *testing.T) {
+	const age = "\nbondd_snapshot_age_seconds "
+	state := []string{
+		`bondd_bond_up{bond="bond0"}`, `bondd_bond_degraded{bond="bond0"}`, `bondd_bond_slaves_up{bond="bond0"}`,
+		`bondd_slave_present{bond="bond0",slave="eth0"}`, `bondd_slave_active{bond="bond0",slave="eth0"}`,
+		`bondd_slave_link_up{bond="bond0",slave="eth0"}`,
+		`bondd_slave_path_up{bond="bond0",slave="eth0",target="192.168.1.1"}`,
+	}
+	counted := []string{
+		`bondd_failovers_total{bond="bond0",reason="link"} 1`,
+		`bondd_slave_receive_packets_total{bond="bond0",slave="eth0"} 1.8446213e+07`,
+	}
+	young := scrapeAfter(t, fixture.Healthy(), 4500*time.Millisecond)
+	old := scrapeAfter(t, fixture.Healthy(), 90*time.Second)
+	if !strings.Contains(young, age+"4.5\n") || !strings.Contains(old, age+"90\n") {
+		t.Errorf("the ages 4.5 s and 90 s are not told:\n%s", old)
+	}
+	for _, series := range state {
+		if !strings.Contains(young, series) {
+			t.Errorf("after 4.5 s there is no %s:\n%s", series, young)
+		}
+		if strings.Contains(old, series) {
+			t.Errorf("after 90 s %s claims to be known", series)
+		}
+	}
+	for _, series := range counted {
+		if !strings.Contains(young, series) || !strings.Contains(old, series) {
+			t.Errorf("%s is not in both scrapes:\n%s", series, old)
+		}
+	}
+	// From the start, before anything was read.
+	if got := scrape(t, fixture.Starting()); !strings.Contains(got, age+"0\n") {
+		t.Errorf("no age at the start:\n%s", got)
+	}
+}
+
 func TestHelpIsASentence(t *testing.T) {
 	sentence := regexp.MustCompile(`^# HELP bondd_\w+ [A-Z].*\.$`)
 	for line := range strings.Lines(scrape(t, fixture.Healthy())) {
@@ -135,6 +187,7 @@ func TestHelpIsASentence(t *testing.T) {
 
 func TestHandlerFormats(t *testing.T) {
 	snapshot := fixture.Healthy()
+	snapshot.Published = time.Now()
 	server := httptest.NewServer(metrics.Handler(func() *state.Snapshot { return snapshot }, slog.New(slog.DiscardHandler)))
 	defer server.Close()
 	for accept, want := range map[string][]string{

@@ -11,27 +11,39 @@ import (
 
 // An Answer is a frame in which a host tells its MAC. Nobody need have asked:
 // hosts announce themselves with the same frames.
+//
+// What it says is in the packet. The addresses of the frame around it say less:
+// some hosts send their replies to everybody, and a router that shares its
+// address with others (VRRP) sends them from one MAC and tells another.
 type Answer struct {
 	From, To state.MAC  // of the Ethernet header
 	About    netip.Addr // whose MAC it tells
+	MAC      state.MAC  // the MAC that it tells; zero: an advertisement without it
 	// Asker is whom the packet inside the frame answers: the target of an ARP
 	// reply, the destination of an advertisement, which has no MAC of it.
 	Asker Host
+}
+
+// A Request is an ARP request as anybody on the link hears it.
+type Request struct {
+	Sender Host       // 0.0.0.0: the sender looks whether Wanted is free (RFC 5227, 2.1.1)
+	Wanted netip.Addr // whose MAC is asked for; the sender's own: it announces itself
 }
 
 // Parse reads an Ethernet frame without checksum. It reports false for
 // everything that is not an ARP reply of IPv4 over Ethernet or a neighbour
 // advertisement that is valid by RFC 4861, 7.1.2. It does not allocate.
 func Parse(frame []byte) (Answer, bool) {
-	if len(frame) < etherLen {
+	p, b := payload(frame)
+	if b == nil {
 		return Answer{}, false
 	}
 	a, ok := Answer{To: state.MAC(frame[:6]), From: state.MAC(frame[6:12])}, false
-	switch Protocol(binary.BigEndian.Uint16(frame[12:])) {
+	switch p {
 	case ARP:
-		ok = a.reply(frame[etherLen:])
+		ok = a.reply(b)
 	case Discovery:
-		ok = a.advert(frame[etherLen:])
+		ok = a.advert(b)
 	}
 	if !ok {
 		return Answer{}, false
@@ -39,17 +51,52 @@ func Parse(frame []byte) (Answer, bool) {
 	return a, true
 }
 
-// reply reads an ARP reply, which may be padded.
-func (a *Answer) reply(b []byte) bool {
-	const senderIP, targetMAC, targetIP = 14, 18, 24
+// ParseRequest reads an Ethernet frame without checksum. It reports false for
+// everything that is not an ARP request for IPv4 over Ethernet. It does not
+// allocate.
+func ParseRequest(frame []byte) (Request, bool) {
+	p, b := payload(frame)
+	if b == nil || p != ARP {
+		return Request{}, false
+	}
+	sender, target, ok := parseARP(b, arpRequest)
+	if !ok {
+		return Request{}, false
+	}
+	return Request{Sender: sender, Wanted: target.IP}, true
+}
+
+// payload returns the protocol of a frame and what is in it; nil if it is cut
+// short. A tag of VLAN 0 marks a frame's priority alone and belongs to no VLAN
+// (IEEE 802.1Q, 6.9): the frame is what it would be without. A frame of another
+// VLAN is of a protocol that nobody here knows.
+func payload(frame []byte) (Protocol, []byte) {
+	if len(frame) < etherLen {
+		return 0, nil
+	}
+	p, b := Protocol(binary.BigEndian.Uint16(frame[12:])), frame[etherLen:]
+	if p == unix.ETH_P_8021Q && len(b) >= tagLen && binary.BigEndian.Uint16(b)&vlanMask == 0 {
+		p, b = Protocol(binary.BigEndian.Uint16(b[2:])), b[tagLen:]
+	}
+	return p, b
+}
+
+// parseARP reads an ARP packet of an operation, which may be padded.
+func parseARP(b []byte, op uint16) (sender, target Host, ok bool) {
 	if len(b) < arpLen ||
 		binary.BigEndian.Uint16(b) != unix.ARPHRD_ETHER || binary.BigEndian.Uint16(b[2:]) != unix.ETH_P_IP ||
-		b[4] != 6 || b[5] != 4 || binary.BigEndian.Uint16(b[6:]) != arpReply {
-		return false
+		b[4] != 6 || b[5] != 4 || binary.BigEndian.Uint16(b[6:]) != op {
+		return Host{}, Host{}, false
 	}
-	a.About = netip.AddrFrom4([4]byte(b[senderIP:]))
-	a.Asker = Host{state.MAC(b[targetMAC:]), netip.AddrFrom4([4]byte(b[targetIP:]))}
-	return true
+	host := func(mac, ip int) Host { return Host{state.MAC(b[mac:]), netip.AddrFrom4([4]byte(b[ip:]))} }
+	return host(arpSenderMAC, arpSenderIP), host(arpTargetMAC, arpTargetIP), true
+}
+
+// reply reads an ARP reply.
+func (a *Answer) reply(b []byte) bool {
+	sender, target, ok := parseARP(b, arpReply)
+	a.About, a.MAC, a.Asker = sender.IP, sender.MAC, target
+	return ok
 }
 
 // advert reads a neighbour advertisement, which may be padded.
@@ -64,7 +111,7 @@ func (a *Answer) advert(b []byte) bool {
 	}
 	b = b[:size]
 	body := b[ipv6Len:]
-	if body[0] != neighAdvert || body[1] != 0 || icmpv6Sum(b) != 0xffff || !wellFormed(body[neighLen:]) {
+	if body[0] != neighAdvert || body[1] != 0 || icmpv6Sum(b) != 0xffff || !a.options(body[neighLen:]) {
 		return false
 	}
 	a.About = netip.AddrFrom16([16]byte(body[target:]))
@@ -72,17 +119,21 @@ func (a *Answer) advert(b []byte) bool {
 	return true
 }
 
-// wellFormed reports whether options of neighbour discovery fill their room.
-func wellFormed(options []byte) bool {
-	for len(options) > 0 {
-		if len(options) < 2 {
+// options reads the options of an advertisement. It reports whether they fill
+// their room.
+func (a *Answer) options(b []byte) bool {
+	for len(b) > 0 {
+		if len(b) < 2 {
 			return false
 		}
-		n := int(options[1]) * 8
-		if n == 0 || n > len(options) {
+		n := int(b[1]) * 8
+		if n == 0 || n > len(b) {
 			return false
 		}
-		options = options[n:]
+		if b[0] == optionTargetLinkLayer && n == optionLen {
+			a.MAC = state.MAC(b[2:])
+		}
+		b = b[n:]
 	}
 	return true
 }

@@ -10,6 +10,7 @@ const (
 	ipv6Len     = 40
 	neighLen    = 24 // ICMPv6 type to target address, the same in question and answer
 	optionLen   = 8  // a link-layer address
+	tagLen      = 4  // of IEEE 802.1Q, between the MACs and the protocol
 
 	arpRequest = 1
 	arpReply   = 2
@@ -18,9 +19,20 @@ const (
 	neighAdvert       = 136
 
 	optionSourceLinkLayer = 1
+	optionTargetLinkLayer = 2
+
+	vlanMask = 0x0fff // of a tag: which VLAN
 
 	// hopLimit proves that a packet was not routed: it comes from this link.
 	hopLimit = 255
+)
+
+// Where the addresses of an ARP packet are.
+const (
+	arpSenderMAC = 8
+	arpSenderIP  = 14
+	arpTargetMAC = 18
+	arpTargetIP  = 24
 )
 
 // icmpv6Sum returns the Internet checksum, before it is inverted, over the body

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,10 +103,11 @@ func TestQuestion(t *testing.T) {
 func TestParse(t *testing.T) {
 	const ip, icmp = etherLen, etherLen + ipv6Len
 	arp, nd := frame(t, arpAnswer), frame(t, ndAnswer)
-	reply := Answer{From: otherMAC, To: ownMAC, About: other4, Asker: Host{ownMAC, netip.IPv4Unspecified()}}
-	advert := Answer{From: otherMAC, To: ownMAC, About: other6, Asker: Host{IP: ownLocal}}
+	reply := Answer{From: otherMAC, To: ownMAC, About: other4, MAC: otherMAC, Asker: Host{ownMAC, netip.IPv4Unspecified()}}
+	advert := Answer{From: otherMAC, To: ownMAC, About: other6, MAC: otherMAC, Asker: Host{IP: ownLocal}}
 	but := func(a Answer, change func(*Answer)) Answer { change(&a); return a }
 	everybody := state.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	virtual := state.MAC{0x00, 0x00, 0x5e, 0x00, 0x01, 0x07}
 	for _, tt := range []struct {
 		name  string
 		frame []byte
@@ -119,9 +121,17 @@ func TestParse(t *testing.T) {
 		{"ARP in a frame for another", put(arp, 0, 0x40), but(reply, func(a *Answer) { a.To[0] = 0x40 })},
 		{"ARP in a frame for everybody", put(arp, 0, everybody[:]...), but(reply, func(a *Answer) { a.To = everybody })},
 		{"ARP in a frame from another", put(arp, 6, 0x06), but(reply, func(a *Answer) { a.From[0] = 0x06 })},
+		{"ARP of a virtual router", put(arp, ip+8, virtual[:]...), but(reply, func(a *Answer) { a.MAC = virtual })},
+		{"ARP with a tag of VLAN 0", tag(arp, 0x0000), reply},
+		{"ARP with a tag of VLAN 0, priority and padding", append(tag(arp, 0xe000), make([]byte, 14)...), reply},
 		{"advertisement", nd, advert},
 		{"advertisement with padding", frame(t, ndAnswer+"0000"), advert},
-		{"advertisement without options", put(nd[:icmp+neighLen], ip+5, neighLen), advert},
+		{"advertisement with a tag of VLAN 0", tag(nd, 0x6000), advert},
+		{"advertisement without options", put(nd[:icmp+neighLen], ip+5, neighLen), but(advert, func(a *Answer) { a.MAC = state.MAC{} })},
+		{"advertisement of a virtual router", put(nd, icmp+neighLen+2, virtual[:]...), but(advert, func(a *Answer) { a.MAC = virtual })},
+		{"advertisement with another option", put(nd, icmp+neighLen, 14), but(advert, func(a *Answer) { a.MAC = state.MAC{} })},
+		{"advertisement in a frame for everybody", put(nd, 0, everybody[:]...), but(advert, func(a *Answer) { a.To = everybody })},
+		{"advertisement in a frame from another", put(nd, 6, 0x06), but(advert, func(a *Answer) { a.From[0] = 0x06 })},
 		{"advertisement to a global address", put(nd, ip+24, own6.AsSlice()...), but(advert, func(a *Answer) { a.Asker.IP = own6 })},
 		{"advertisement to all nodes", put(nd, ip+24, netip.IPv6LinkLocalAllNodes().AsSlice()...),
 			but(advert, func(a *Answer) { a.Asker.IP = netip.IPv6LinkLocalAllNodes() })},
@@ -131,6 +141,43 @@ func TestParse(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, ok := Parse(tt.frame); !ok || got != tt.want {
 				t.Errorf("%x\n got %+v, %t\nwant %+v", tt.frame, got, ok, tt.want)
+			}
+		})
+	}
+}
+
+// tag returns a frame with a tag of IEEE 802.1Q.
+func tag(frame []byte, tci uint16) []byte {
+	return slices.Concat(frame[:12], []byte{0x81, 0x00, byte(tci >> 8), byte(tci)}, frame[12:])
+}
+
+func TestParseRequest(t *testing.T) {
+	const ip = etherLen
+	arp := frame(t, arpQuestion)
+	probe := Request{Sender: Host{ownMAC, netip.IPv4Unspecified()}, Wanted: other4}
+	from := func(r Request, h Host) Request { r.Sender = h; return r }
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		want  Request
+		ok    bool
+	}{
+		{"without a sender", arp, probe, true},
+		{"without padding", arp[:etherLen+arpLen], probe, true},
+		{"with a sender", put(arp, ip+arpSenderIP, own4.AsSlice()...), from(probe, Host{ownMAC, own4}), true},
+		{"an announcement", put(arp, ip+arpSenderIP, other4.AsSlice()...), from(probe, Host{ownMAC, other4}), true},
+		{"in a frame from another", put(arp, 6, 0x06), probe, true},
+		{"with a tag of VLAN 0", tag(arp, 0), probe, true},
+		{"of a VLAN", tag(arp, 7), Request{}, false},
+		{"a reply", frame(t, arpAnswer), Request{}, false},
+		{"a solicitation", frame(t, ndQuestion), Request{}, false},
+		{"cut short", arp[:etherLen+arpLen-1], Request{}, false},
+		{"not of Ethernet", put(arp, ip, 0, 6), Request{}, false},
+		{"nothing", nil, Request{}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, ok := ParseRequest(tt.frame); ok != tt.ok || got != tt.want {
+				t.Errorf("%x\n got %+v, %t\nwant %+v, %t", tt.frame, got, ok, tt.want, tt.ok)
 			}
 		})
 	}
@@ -150,6 +197,11 @@ func TestParseRefuses(t *testing.T) {
 		{"a header alone", arp[:etherLen]},
 		{"a header cut short", arp[:etherLen-1]},
 		{"another protocol", put(arp, 12, 0x08, 0x00)},
+		{"a frame of a VLAN", tag(arp, 0x0001)},
+		{"a frame of a VLAN with priority", tag(nd, 0x6fff)},
+		{"two tags", tag(tag(arp, 0), 0)},
+		{"a tag cut short", tag(arp, 0)[:etherLen+tagLen-1]},
+		{"a tag alone", tag(arp, 0)[:etherLen+tagLen]},
 		{"short ARP", arp[:etherLen+arpLen-1]},
 		{"ARP not of Ethernet", put(arp, ip, 0, 6)},
 		{"ARP not for IPv4", put(arp, ip+2, 0x86, 0xdd)},
@@ -179,11 +231,14 @@ func TestParseRefuses(t *testing.T) {
 
 // Everything that comes in at a probe's socket is parsed, many times a second.
 func TestParseAllocates(t *testing.T) {
-	frames := [][]byte{frame(t, arpAnswer), frame(t, ndAnswer), frame(t, arpQuestion), frame(t, ndQuestion)}
+	frames := [][]byte{frame(t, arpAnswer), frame(t, ndAnswer), frame(t, arpQuestion), frame(t, ndQuestion), tag(frame(t, arpAnswer), 0)}
 	answers := 0
 	if n := testing.AllocsPerRun(100, func() {
 		for _, b := range frames {
 			if _, ok := Parse(b); ok {
+				answers++
+			}
+			if _, ok := ParseRequest(b); ok {
 				answers++
 			}
 		}
@@ -217,10 +272,10 @@ func TestProtocolOf(t *testing.T) {
 	}
 }
 
-// passes returns how many bytes of a frame the filter of a protocol lets by.
-func passes(t *testing.T, p Protocol, b []byte) int {
+// passes returns how many bytes of a frame a filter lets by.
+func passes(t *testing.T, filter []bpf.Instruction, b []byte) int {
 	t.Helper()
-	vm, err := bpf.NewVM(p.Filter())
+	vm, err := bpf.NewVM(filter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,9 +304,57 @@ func TestFilter(t *testing.T) {
 		{"IPv6 cut short", Discovery, nd[:50], false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := passes(t, tt.protocol, tt.frame)
+			n := passes(t, tt.protocol.Filter(), tt.frame)
 			if tt.in != (n >= len(tt.frame) && n > 0) || !tt.in && n != 0 {
 				t.Errorf("%d of %d bytes pass, want all: %t", n, len(tt.frame), tt.in)
+			}
+		})
+	}
+}
+
+// A watch lets in what tells that the watched addresses are in use, or are
+// looked for, and keeps out what is between others.
+func TestWatch(t *testing.T) {
+	const ip = etherLen
+	var many []netip.Addr
+	for i := range 255 {
+		many = append(many, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+	}
+	watched := []netip.Addr{other4, netip.MustParseAddr("192.0.2.9"), other6}
+	reply, request, nd := frame(t, arpAnswer), frame(t, arpQuestion), frame(t, ndAnswer)
+	from := func(b []byte, ip4 string) []byte {
+		return put(b, ip+arpSenderIP, netip.MustParseAddr(ip4).AsSlice()...)
+	}
+	for _, tt := range []struct {
+		name     string
+		protocol Protocol
+		about    []netip.Addr
+		frame    []byte
+		in       bool
+	}{
+		{"reply", ARP, watched, reply, true},
+		{"reply of the second", ARP, watched, from(reply, "192.0.2.9"), true},
+		{"reply of another", ARP, watched, from(reply, "192.0.2.3"), false},
+		{"request without a sender", ARP, watched, request, true},
+		{"request without a sender, for another", ARP, watched, put(request, ip+arpTargetIP+3, 3), false},
+		{"request by another", ARP, watched, from(request, "192.0.2.3"), false},
+		{"request by a watched one", ARP, watched, put(from(request, "192.0.2.9"), ip+arpTargetIP+3, 3), true},
+		{"announcement", ARP, watched, from(request, "192.0.2.1"), true},
+		{"ARP cut short", ARP, watched, reply[:20], false},
+		{"nobody is watched", ARP, nil, reply, false},
+		{"the first of many", ARP, many, from(reply, "198.51.100.0"), true},
+		{"the last of many", ARP, many, from(reply, "198.51.100.254"), true},
+		{"none of many", ARP, many, reply, false},
+		{"advertisement", Discovery, watched, nd, true},
+		{"solicitation", Discovery, watched, frame(t, ndQuestion), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := passes(t, tt.protocol.Watch(tt.about), tt.frame)
+			if tt.in != (n >= len(tt.frame) && n > 0) || !tt.in && n != 0 {
+				t.Errorf("%d of %d bytes pass, want all: %t", n, len(tt.frame), tt.in)
+			}
+			if _, err := bpf.Assemble(tt.protocol.Watch(tt.about)); err != nil {
+				t.Errorf("the kernel does not get the filter: %v", err)
 			}
 		})
 	}
@@ -265,21 +368,41 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(frame(f, ndAnswer)[:65])
 	f.Add(frame(f, arpAnswer)[:40])
+	f.Add(tag(frame(f, arpAnswer), 0x2000))
+	f.Add(tag(frame(f, ndAnswer), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, ok := Parse(b)
-		if !ok {
+		r, isRequest := ParseRequest(b)
+		if ok && isRequest {
+			t.Fatalf("%x is an answer, %+v, and a request, %+v", b, a, r)
+		}
+		if !ok && !isRequest {
+			return
+		}
+		// The kernel takes a tag of VLAN 0 off before a filter sees the frame.
+		bare := bytes.Clone(b)
+		if binary.BigEndian.Uint16(b[12:]) == unix.ETH_P_8021Q {
+			bare = slices.Concat(b[:12], b[16:])
+		}
+		if isRequest {
+			if passes(t, ARP.Watch([]netip.Addr{r.Sender.IP}), bare) == 0 && !r.Sender.IP.IsUnspecified() {
+				t.Fatalf("%x is a request and does not pass the filter", b)
+			}
 			return
 		}
 		p := ProtocolOf(a.About)
 		if !a.About.IsValid() || !a.Asker.IP.IsValid() || a.To != state.MAC(b) || a.From != state.MAC(b[6:]) ||
-			p != Protocol(binary.BigEndian.Uint16(b[12:])) {
+			p != Protocol(binary.BigEndian.Uint16(bare[12:])) {
 			t.Fatalf("%x is %+v", b, a)
 		}
 		if padded, ok := Parse(append(bytes.Clone(b), 0, 1)); !ok || padded != a {
 			t.Fatalf("%x is %+v, and with padding %+v, %t", b, a, padded, ok)
 		}
-		if n := passes(t, p, b); n == 0 {
+		if n := passes(t, p.Filter(), bare); n == 0 {
 			t.Fatalf("%x is an answer and does not pass the filter", b)
+		}
+		if n := passes(t, p.Watch([]netip.Addr{a.About}), bare); n == 0 && !a.About.IsUnspecified() {
+			t.Fatalf("%x is an answer and does not pass the watch", b)
 		}
 	})
 }

@@ -1,13 +1,14 @@
 package neighbour
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// FrameLen is how many bytes of a frame a Filter lets by: answers are shorter.
+// FrameLen is how many bytes of a frame a filter lets by: what is read is shorter.
 const FrameLen = 256
 
 // A Protocol is one in which hosts are asked: an EtherType (ETH_P_*), in the
@@ -40,6 +41,37 @@ func (p Protocol) Filter() []bpf.Instruction {
 			bpf.RetConstant{Val: 0},
 		}
 	}
+	return filterAdverts()
+}
+
+// Watch returns the socket filter of a packet socket that is bound to p and is
+// to hear what there is to hear of some addresses, those of p among them:
+// answers about them, whatever their owners ask by ARP, and ARP requests with
+// which somebody looks whether one of them is free. It takes up to 255.
+func (p Protocol) Watch(about []netip.Addr) []bpf.Instruction {
+	if p != ARP {
+		return filterAdverts()
+	}
+	var values []uint32
+	for _, a := range about {
+		if a.Is4() {
+			b := a.As4()
+			values = append(values, binary.BigEndian.Uint32(b[:]))
+		}
+	}
+	// The address in question: the sender's, or where there is none the wanted one.
+	program := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: etherLen + arpSenderIP, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
+		bpf.LoadAbsolute{Off: etherLen + arpTargetIP, Size: 4},
+	}
+	for i, v := range values {
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: uint8(len(values) - i)})
+	}
+	return append(program, bpf.RetConstant{Val: 0}, bpf.RetConstant{Val: FrameLen})
+}
+
+func filterAdverts() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: etherLen + 6, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 3},

@@ -30,6 +30,9 @@ func (p *path) answered(t *Target, rtt time.Duration) {
 		p.dead = false
 		p.State = state.PathUp
 	}
+	if p.answers >= t.ReturnAfter {
+		p.Proven = true
+	}
 }
 
 // missed: the probe was sent and not answered in time.
@@ -56,7 +59,7 @@ func (p *path) miss(t *Target) {
 	p.answers = 0
 	p.misses++
 	if p.misses >= t.MissedMax {
-		p.dead = true
+		p.dead, p.Proven = true, false
 	}
 	if p.dead {
 		p.State = state.PathDown
@@ -68,6 +71,7 @@ func (p *path) miss(t *Target) {
 // link: the slave's link was lost, or is there again.
 func (p *path) link(up bool) {
 	p.answers, p.misses, p.failures = 0, 0, 0
+	p.Proven = false
 	if up && p.dead {
 		p.State = state.PathDown
 	} else {

@@ -19,9 +19,9 @@ import (
 type Target struct {
 	// Addr is asked by ARP if it is IPv4, by neighbour solicitation if it is IPv6.
 	Addr netip.Addr
-	// Source is the sender of ARP requests, an address that nobody else uses:
-	// whoever hears the request takes it to be at the probe's MAC. Invalid:
-	// 0.0.0.0, which teaches nobody anything.
+	// Source is the sender of the ARP requests that do not come from the bond
+	// itself, an address that nobody else uses: whoever hears the request takes it
+	// to be at the probe's MAC. Invalid: one is found that no host has.
 	Source netip.Addr
 
 	Interval    time.Duration // from one probe to the next
@@ -55,6 +55,8 @@ type Slave struct {
 	// LinkUp says that frames can leave by the card. Without, nothing is sent
 	// and nothing is known of its paths.
 	LinkUp bool
+	// Active says that the bond's frames leave by it, in mode active-backup.
+	Active bool
 }
 
 // A Report is what is known of the paths of every slave of the last SetSlaves:
@@ -83,8 +85,9 @@ type Checker struct {
 	dial func(*Config) (wire, error) // another one in tests
 
 	mu     sync.Mutex
+	bond   Bond
 	slaves []Slave
-	fresh  bool   // slaves were not yet taken by the loop
+	fresh  bool   // they were not yet taken by the loop
 	wake   func() // nil while Run does not run
 }
 
@@ -104,29 +107,30 @@ func New(cfg Config) (*Checker, error) {
 	return &Checker{cfg: cfg, dial: dial}, nil
 }
 
-// SetSlaves says which slaves the bond has now. It does not block, costs next
-// to nothing if nothing changed, and may be called from any goroutine, before
-// Run too. A slave is known by its name: what was found of its paths is kept
-// while it is not there.
-func (c *Checker) SetSlaves(slaves []Slave) {
+// SetSlaves says what the bond is now, and which slaves it has. It does not
+// block, costs next to nothing if nothing changed, and may be called from any
+// goroutine, before Run too. A slave is known by its name: what was found of its
+// paths is kept while it is not there.
+func (c *Checker) SetSlaves(bond Bond, slaves []Slave) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if slices.Equal(c.slaves, slaves) {
+	if c.bond.equal(&bond) && slices.Equal(c.slaves, slaves) {
 		return
 	}
+	c.bond = Bond{bond.Index, slices.Clone(bond.Addresses), slices.Clone(bond.Foreign)}
 	c.slaves, c.fresh = slices.Clone(slaves), true
 	if c.wake != nil {
 		c.wake()
 	}
 }
 
-// takeSlaves returns the slaves, and whether they are news.
-func (c *Checker) takeSlaves() ([]Slave, bool) {
+// takeSlaves returns the bond and its slaves, and whether they are news.
+func (c *Checker) takeSlaves() (Bond, []Slave, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fresh := c.fresh
 	c.fresh = false
-	return c.slaves, fresh
+	return c.bond, c.slaves, fresh
 }
 
 // setWake says how SetSlaves wakes the loop.
@@ -178,7 +182,8 @@ func (c *Checker) loop(ctx context.Context, w wire, reports chan Report) error {
 	log := sendLog{log: c.cfg.Log.With("bond", c.cfg.Bond), failing: make(map[string]*failing)}
 	for woken := true; ctx.Err() == nil; {
 		if woken {
-			if slaves, fresh := c.takeSlaves(); fresh {
+			if bond, slaves, fresh := c.takeSlaves(); fresh {
+				r.setBond(bond)
 				r.setSlaves(slaves)
 				w.use(r.cards())
 			}
@@ -187,7 +192,7 @@ func (c *Checker) loop(ctx context.Context, w wire, reports chan Report) error {
 		// The clock is read before the sockets: what has come in until now is
 		// handled before the verdict of now.
 		now := time.Now()
-		woken = w.receive(func(in card, frame []byte, at time.Time) { r.answer(in, frame, at, time.Now()) })
+		woken = w.receive(func(in card, frame []byte, at time.Time) { r.hear(in, frame, at, time.Now()) })
 		r.end(now)
 		c.send(r, w, now, &log)
 		if r.changed {
@@ -206,25 +211,44 @@ func (c *Checker) loop(ctx context.Context, w wire, reports chan Report) error {
 	return nil
 }
 
-// send begins the rounds that are due.
+// send begins the rounds that are due, and sends what there is to send.
 func (c *Checker) send(r *rounds, w wire, now time.Time, log *sendLog) {
 	begun := false
 	for i := range r.targets {
-		if !r.begin(i, now) {
-			continue
+		begun = r.begin(i, now) || begun
+		r.release(i, now)
+		if r.targets[i].call {
+			log.sent(c.cfg.Bond, time.Now(), ask(r, w, i))
+			r.called(i)
 		}
-		begun = true
 		for _, s := range r.slaves {
-			if !s.probing() {
-				continue
+			for {
+				f := s.probes[i].next()
+				if f == 0 {
+					break
+				}
+				at, by := time.Now(), s.Name
+				var err error
+				if f == plain {
+					by, err = c.cfg.Bond, ask(r, w, i)
+				} else {
+					err = w.send(s.card(), r.frame(s, i, f))
+				}
+				r.sent(s, i, f, at, err)
+				log.sent(by, at, err)
 			}
-			at := time.Now()
-			err := w.send(s.card(), s.probes[i].frame)
-			r.sent(s, i, at, err)
-			log.sent(s.Name, at, err)
 		}
 	}
 	if begun {
 		r.allSent(now, time.Now())
 	}
+}
+
+// ask sends a target the bond's own request.
+func ask(r *rounds, w wire, target int) error {
+	mac, err := w.mac(r.bondCard())
+	if err != nil {
+		return err
+	}
+	return w.send(r.bondCard(), r.plainFrame(target, mac))
 }

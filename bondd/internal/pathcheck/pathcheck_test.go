@@ -86,6 +86,8 @@ func (w *fakeWire) send(c card, frame []byte) error {
 	return nil
 }
 
+func (w *fakeWire) mac(card) (state.MAC, error) { return bondMAC, nil }
+
 func (w *fakeWire) wait(until time.Time) error {
 	if w.failing != nil {
 		return w.failing
@@ -249,7 +251,7 @@ func TestDeathIsTold(t *testing.T) {
 				}
 				return rtt, nil
 			}, target)
-			b.SetSlaves(cards("eth0", "eth1"))
+			b.SetSlaves(Bond{}, cards("eth0", "eth1"))
 			time.Sleep(10*target.Interval + time.Duration(rng.Int64N(int64(10*target.Interval))))
 			synctest.Wait()
 			if last := b.last(); !all(state.PathUp, 1, 2)(last.report) {
@@ -298,7 +300,7 @@ func TestOneReportARound(t *testing.T) {
 		b := newBench(t, func(card) (time.Duration, error) { return time.Millisecond, nil }, target(addr4), target(addr6))
 		b.wire.opening = 300 * time.Millisecond
 		slaves := cards("eth0", "eth1")
-		b.SetSlaves(slaves)
+		b.SetSlaves(Bond{}, slaves)
 		time.Sleep(299 * time.Millisecond)
 		synctest.Wait()
 		if b.wire.sent() != 0 || b.reports() != 1 {
@@ -310,7 +312,7 @@ func TestOneReportARound(t *testing.T) {
 			t.Errorf("%d probes, %d reports after 10 rounds from 2 slaves to 2 targets; want 40, and 11 with the one for the slaves", b.wire.sent(), b.reports())
 		}
 		wakes := b.wire.wakes
-		b.SetSlaves(cards("eth0", "eth1"))
+		b.SetSlaves(Bond{}, cards("eth0", "eth1"))
 		if b.wire.wakes != wakes {
 			t.Error("slaves that are the same as before are news")
 		}
@@ -319,7 +321,7 @@ func TestOneReportARound(t *testing.T) {
 			t.Error("a slice that was handed over is used")
 		}
 		lost := time.Now()
-		b.SetSlaves(slaves)
+		b.SetSlaves(Bond{}, slaves)
 		synctest.Wait()
 		if r, ok := b.first(lost, all(state.PathUnknown, 1)); !ok || !all(state.PathUp, 2)(r.report) {
 			t.Errorf("of a lost link the last report is %+v, want its paths unknown, at once", b.last())
@@ -330,7 +332,7 @@ func TestOneReportARound(t *testing.T) {
 		if !b.wire.closed {
 			t.Error("the sockets are left open")
 		}
-		b.SetSlaves(nil) // nobody there any more
+		b.SetSlaves(Bond{}, nil) // nobody there any more
 	})
 }
 
@@ -343,7 +345,7 @@ func TestSlowReceiver(t *testing.T) {
 			slow(ctx, r)
 			time.Sleep(time.Second)
 		}
-		b.SetSlaves(cards("eth0"))
+		b.SetSlaves(Bond{}, cards("eth0"))
 		time.Sleep(1990 * time.Millisecond)
 		synctest.Wait()
 		if got := b.reports(); got != 2 {
@@ -374,7 +376,7 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 			}
 			return time.Millisecond, nil
 		}, target(addr4))
-		b.SetSlaves(cards("eth0", "eth1"))
+		b.SetSlaves(Bond{}, cards("eth0", "eth1"))
 		set := func(err error) {
 			b.wire.mu.Lock()
 			defer b.wire.mu.Unlock()
@@ -476,7 +478,7 @@ func BenchmarkRound(b *testing.B) {
 	var answers [][]byte
 	for _, s := range r.slaves {
 		for i := range s.probes {
-			answers = append(answers, answerTo(s.probes[i].frame))
+			answers = append(answers, answerTo(s.probes[i].neutral))
 		}
 	}
 	now := t0
@@ -486,7 +488,7 @@ func BenchmarkRound(b *testing.B) {
 			b.Fatalf("%d probes", n)
 		}
 		for i, a := range answers {
-			r.answer(card{index: i/targets + 1}, a, now, now)
+			r.hear(card{index: i/targets + 1}, a, now, now)
 		}
 		now = now.Add(100 * time.Millisecond)
 		r.end(now)

@@ -49,23 +49,24 @@ func linkLocal(m state.MAC) netip.Addr {
 	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 0x02, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
 }
 
-// probeFrame returns the frame that asks a target to answer to mac. It is for
-// everybody, so that the target need not be known. Without a source it has no
-// address of the host: 0.0.0.0 for IPv4, for IPv6 the link-local one of mac.
-func probeFrame(mac state.MAC, t *Target) []byte {
-	own := neighbour.Host{MAC: mac, IP: t.Source}
-	if t.Addr.Is6() {
+// probeFrame returns the frame that asks a target to answer to mac, from an IPv4
+// address, which may be none. It is for everybody, so that the target need not be
+// known. An IPv6 target is asked from the link-local address of mac: a host takes
+// a solicitation from no address at all for somebody who wants the address that
+// it is checking (RFC 4862, 5.4.3), but not this one.
+func probeFrame(mac state.MAC, from, target netip.Addr) []byte {
+	own := neighbour.Host{MAC: mac, IP: from}
+	if target.Is6() {
 		own.IP = linkLocal(mac)
 	}
-	return neighbour.Question(own, neighbour.Host{IP: t.Addr})
+	return neighbour.Question(own, neighbour.Host{IP: target})
 }
 
-// answersProbe reports whether an answer is one to a probe from the MAC that
-// its frame is to, as probeFrame makes them. What hosts say unasked is not: it
-// would come in without a way from here to there.
-func answersProbe(a *neighbour.Answer) bool {
-	if a.About.Is4() {
-		return a.Asker.MAC == a.To
+// address has a frame go to one MAC, or to everybody if it is zero.
+func address(frame []byte, to state.MAC) []byte {
+	if to.IsZero() {
+		to = state.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	}
-	return a.Asker.IP == linkLocal(a.To)
+	copy(frame, to[:])
+	return frame
 }

@@ -17,43 +17,22 @@ var (
 // A probe says nothing of the host but the MAC that is the probes' alone.
 func TestProbeFrame(t *testing.T) {
 	mac, source := state.MAC{0x42, 5: 1}, netip.MustParseAddr("192.0.2.250")
-	for _, tt := range []struct {
-		target Target
-		own    netip.Addr
-	}{
-		{Target{Addr: addr4}, netip.Addr{}},
-		{Target{Addr: addr4, Source: source}, source},
-		{Target{Addr: addr6}, netip.MustParseAddr("fe80::4000:ff:fe00:1")},
-		{Target{Addr: addr6, Source: source}, netip.MustParseAddr("fe80::4000:ff:fe00:1")},
+	for _, tt := range []struct{ target, from, own netip.Addr }{
+		{addr4, netip.Addr{}, netip.Addr{}},
+		{addr4, source, source},
+		{addr6, netip.Addr{}, netip.MustParseAddr("fe80::4000:ff:fe00:1")},
 	} {
-		want := neighbour.Question(neighbour.Host{MAC: mac, IP: tt.own}, neighbour.Host{IP: tt.target.Addr})
-		if got := probeFrame(mac, &tt.target); !bytes.Equal(got, want) {
-			t.Errorf("the probe of %v from %v:\n got %x\nwant %x", tt.target.Addr, tt.target.Source, got, want)
+		want := neighbour.Question(neighbour.Host{MAC: mac, IP: tt.own}, neighbour.Host{IP: tt.target})
+		if got := probeFrame(mac, tt.from, tt.target); !bytes.Equal(got, want) {
+			t.Errorf("the probe of %v from %v:\n got %x\nwant %x", tt.target, tt.from, got, want)
 		}
-	}
-}
-
-func TestAnswersProbe(t *testing.T) {
-	probe, another := state.MAC{0x42, 5: 1}, state.MAC{0x42, 5: 2}
-	everybody := state.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	local := netip.MustParseAddr("fe80::4000:ff:fe00:1")
-	for _, tt := range []struct {
-		name   string
-		answer neighbour.Answer
-		want   bool
-	}{
-		{"ARP", neighbour.Answer{To: probe, About: addr4, Asker: neighbour.Host{MAC: probe}}, true},
-		{"ARP, to an address", neighbour.Answer{To: probe, About: addr4, Asker: neighbour.Host{MAC: probe, IP: netip.MustParseAddr("192.0.2.250")}}, true},
-		{"ARP for another than the frame", neighbour.Answer{To: probe, About: addr4, Asker: neighbour.Host{MAC: another}}, false},
-		{"ARP in a frame for another", neighbour.Answer{To: another, About: addr4, Asker: neighbour.Host{MAC: probe}}, false},
-		{"ARP in a frame for everybody", neighbour.Answer{To: everybody, About: addr4, Asker: neighbour.Host{MAC: probe}}, false},
-		{"advertisement", neighbour.Answer{To: probe, About: addr6, Asker: neighbour.Host{IP: local}}, true},
-		{"advertisement to another address", neighbour.Answer{To: probe, About: addr6, Asker: neighbour.Host{IP: netip.MustParseAddr("fe80::4000:ff:fe00:2")}}, false},
-		{"advertisement to all nodes", neighbour.Answer{To: probe, About: addr6, Asker: neighbour.Host{IP: netip.IPv6LinkLocalAllNodes()}}, false},
-		{"advertisement in a frame for another", neighbour.Answer{To: another, About: addr6, Asker: neighbour.Host{IP: local}}, false},
-	} {
-		if got := answersProbe(&tt.answer); got != tt.want {
-			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		other := state.MAC{2, 5: 9}
+		one := neighbour.Question(neighbour.Host{MAC: mac, IP: tt.own}, neighbour.Host{MAC: other, IP: tt.target})
+		if got := address(bytes.Clone(want), other); tt.target.Is4() && !bytes.Equal(got, one) {
+			t.Errorf("the probe of %v from %v to %v:\n got %x\nwant %x", tt.target, tt.from, other, got, one)
+		}
+		if got := address(bytes.Clone(one), state.MAC{}); tt.target.Is4() && !bytes.Equal(got, want) {
+			t.Errorf("the probe of %v from %v to everybody:\n got %x\nwant %x", tt.target, tt.from, got, want)
 		}
 	}
 }

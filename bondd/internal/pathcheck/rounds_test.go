@@ -16,6 +16,9 @@ import (
 	"bondd.internal/bondd/internal/state"
 )
 
+// bondMAC is the MAC of the bond itself.
+var bondMAC = state.MAC{2, 0xbb}
+
 var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // at is so many milliseconds after t0.
@@ -52,11 +55,21 @@ func start(r *rounds, now time.Time) int {
 		if !r.begin(i, now) {
 			continue
 		}
-		for _, s := range r.slaves {
-			if s.probing() {
-				r.sent(s, i, now, nil)
-				n++
+		n += sendAll(r, i, now)
+	}
+	return n
+}
+
+// sendAll has what is to be sent to a target now be sent, and returns how many
+// probes that were.
+func sendAll(r *rounds, target int, now time.Time) (n int) {
+	for _, s := range r.slaves {
+		for f := s.probes[target].next(); f != 0; f = s.probes[target].next() {
+			if f == plain {
+				r.plainFrame(target, bondMAC)
 			}
+			r.sent(s, target, f, now, nil)
+			n++
 		}
 	}
 	return n
@@ -85,7 +98,7 @@ func answerTo(probe []byte) []byte {
 // reply has a slave's probe answered at a time, the answer coming in by the
 // card of the given index.
 func reply(r *rounds, name string, target, in int, when time.Time) {
-	r.answer(card{index: in}, answerTo(r.known[name].probes[target].frame), when, when)
+	r.hear(card{index: in}, answerTo(r.known[name].probes[target].neutral), when, when)
 }
 
 // states are the states of every slave's paths, in the order of the slaves, in
@@ -107,6 +120,14 @@ func TestRound(t *testing.T) {
 	r := newTestRounds(true, cards("eth0", "eth1"), target(addr4), target(addr6))
 	if n := start(r, at(0)); n != 4 {
 		t.Fatalf("%d probes are sent, want 4", n)
+	}
+	if got := r.next(); got != at(15) {
+		t.Errorf("next is %v, want half the time for replies, to try another sender", got)
+	}
+	for i := range r.targets {
+		if r.release(i, at(15)); sendAll(r, i, at(15)) != 0 {
+			t.Errorf("another probe is sent to target %d, of which nothing was heard", i)
+		}
 	}
 	if got := r.next(); got != at(30) {
 		t.Errorf("next is %v, want the deadline", got)
@@ -159,11 +180,11 @@ func TestRoundsKeepTime(t *testing.T) {
 func TestSlowSending(t *testing.T) {
 	r := newTestRounds(true, cards("eth0", "eth1"), target(addr4), target(addr6))
 	r.begin(0, at(0))
-	r.sent(r.slaves[0], 0, at(0), nil)
-	r.sent(r.slaves[1], 0, at(40), nil)
+	r.sent(r.slaves[0], 0, neutral, at(0), nil)
+	r.sent(r.slaves[1], 0, neutral, at(40), nil)
 	r.begin(1, at(0))
-	r.sent(r.slaves[0], 1, at(41), nil)
-	r.sent(r.slaves[1], 1, at(42), nil)
+	r.sent(r.slaves[0], 1, neutral, at(41), nil)
+	r.sent(r.slaves[1], 1, neutral, at(42), nil)
 	r.allSent(at(0), at(42))
 	reply(r, "eth0", 0, 1, at(1))
 	reply(r, "eth1", 0, 2, at(69))
@@ -183,6 +204,7 @@ func TestSlowSending(t *testing.T) {
 
 func TestWhatIsNoAnswer(t *testing.T) {
 	other := target(netip.MustParseAddr("192.0.2.9"))
+	everybody := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	for _, tt := range []struct {
 		name   string
 		strict bool
@@ -197,27 +219,87 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		{"to another slave, by this one", false, func(r *rounds) { reply(r, "eth1", 0, 1, at(1)) }, false},
 		{"of another target", true, func(r *rounds) { reply(r, "eth0", 1, 1, at(1)) }, false},
 		{"of nobody asked", true, func(r *rounds) {
-			b := answerTo(r.known["eth0"].probes[0].frame)
+			b := answerTo(r.known["eth0"].probes[0].neutral)
 			b[31]++ // the last octet of the ARP sender
-			r.answer(card{index: 1}, b, at(1), at(1))
+			r.hear(card{index: 1}, b, at(1), at(1))
 		}, false},
 		{"to nobody known", true, func(r *rounds) {
-			r.answer(card{index: 1}, answerTo(probeFrame(state.MAC{2, 9}, &Target{Addr: addr4})), at(1), at(1))
+			r.hear(card{index: 1}, answerTo(probeFrame(state.MAC{2, 9}, dummy(), addr4)), at(1), at(1))
 		}, false},
 		{"to it in the frame, to another in ARP", true, func(r *rounds) {
-			b := answerTo(r.known["eth0"].probes[0].frame)
+			b := answerTo(r.known["eth0"].probes[0].neutral)
 			b[37]++ // the last octet of the ARP target's MAC
-			r.answer(card{index: 1}, b, at(1), at(1))
+			r.hear(card{index: 1}, b, at(1), at(1))
 		}, false},
-		{"no answer at all", true, func(r *rounds) { r.answer(card{index: 1}, r.known["eth0"].probes[0].frame, at(1), at(1)) }, false},
+		{"to everybody in the frame, to it in ARP", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b, everybody)
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, true},
+		{"to everybody in the frame, by another slave", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b, everybody)
+			r.hear(card{index: 2}, b, at(1), at(1))
+		}, false},
+		{"to everybody in the frame, to another slave in ARP", false, func(r *rounds) {
+			b := answerTo(r.known["eth1"].probes[0].neutral)
+			copy(b, everybody)
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, false},
+		{"to everybody in the frame, to another host in ARP", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b, everybody)
+			b[32] ^= 0x10 // the first octet of the ARP target's MAC
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, false},
+		{"to everybody, unasked", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b, everybody)
+			copy(b[32:38], everybody)
+			copy(b[38:42], b[28:32]) // the ARP sender's address
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, false},
+		{"to another in the frame, to it in ARP", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			b[5]++
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, true},
+		{"from the MAC of the router, about that of its group", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b[22:28], []byte{0x00, 0x00, 0x5e, 0x00, 0x01, 0x07})
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, true},
+		{"from the MAC of the group, about that of the router", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b[6:12], []byte{0x00, 0x00, 0x5e, 0x00, 0x01, 0x07})
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, true},
+		{"padded", true, func(r *rounds) {
+			b := append(answerTo(r.known["eth0"].probes[0].neutral), make([]byte, 18)...)
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, true},
+		{"tagged with VLAN 0", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			r.hear(card{index: 1}, slices.Concat(b[:12], []byte{0x81, 0, 0xe0, 0}, b[12:]), at(1), at(1))
+		}, true},
+		{"tagged with VLAN 1", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			r.hear(card{index: 1}, slices.Concat(b[:12], []byte{0x81, 0, 0xe0, 1}, b[12:]), at(1), at(1))
+		}, false},
+		{"with no address where it was asked from one", true, func(r *rounds) {
+			b := answerTo(r.known["eth0"].probes[0].neutral)
+			copy(b[38:42], []byte{0, 0, 0, 0})
+			r.hear(card{index: 1}, b, at(1), at(1))
+		}, true},
+		{"no answer at all", true, func(r *rounds) { r.hear(card{index: 1}, r.known["eth0"].probes[0].neutral, at(1), at(1)) }, false},
 		{"the clock was set back meanwhile", true, func(r *rounds) {
-			r.answer(card{index: 1}, answerTo(r.known["eth0"].probes[0].frame), at(-5000), at(3))
+			r.hear(card{index: 1}, answerTo(r.known["eth0"].probes[0].neutral), at(-5000), at(3))
 		}, true},
 		{"the clock was set forward meanwhile", true, func(r *rounds) {
-			r.answer(card{index: 1}, answerTo(r.known["eth0"].probes[0].frame), at(5000), at(3))
+			r.hear(card{index: 1}, answerTo(r.known["eth0"].probes[0].neutral), at(5000), at(3))
 		}, true},
 		{"one that waited to be read", true, func(r *rounds) {
-			r.answer(card{index: 1}, answerTo(r.known["eth0"].probes[0].frame), at(3), at(90))
+			r.hear(card{index: 1}, answerTo(r.known["eth0"].probes[0].neutral), at(3), at(90))
 		}, true},
 	} {
 		r := newTestRounds(tt.strict, cards("eth0", "eth1"), target(addr4), other)
@@ -234,6 +316,31 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		}
 		if tt.up && (p.RTT < time.Millisecond || p.RTT > 30*time.Millisecond) {
 			t.Errorf("%s: it took %v", tt.name, p.RTT)
+		}
+	}
+}
+
+// An advertisement counts for whom its packet is to, whichever MAC its frame is to.
+func TestWhatIsNoAdvertisement(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		in     int
+		change func(b []byte) []byte
+		up     bool
+	}{
+		{"to the probe", 1, func(b []byte) []byte { return b }, true},
+		{"by another slave", 2, func(b []byte) []byte { return b }, false},
+		{"in a frame for everybody", 1, func(b []byte) []byte { copy(b, []byte{0x33, 0x33, 0, 0, 0, 1}); return b }, true},
+		{"in a frame from another", 1, func(b []byte) []byte { copy(b[6:], []byte{0, 0, 0x5e, 0, 2, 7}); return b }, true},
+		{"tagged with VLAN 0", 1, func(b []byte) []byte { return slices.Concat(b[:12], []byte{0x81, 0, 0, 0}, b[12:]) }, true},
+		{"padded", 1, func(b []byte) []byte { return append(b, 0, 0, 0, 0) }, true},
+	} {
+		r := newTestRounds(true, cards("eth0", "eth1"), target(addr6))
+		start(r, at(0))
+		r.hear(card{index: tt.in}, tt.change(answerTo(r.known["eth0"].probes[0].neutral)), at(1), at(1))
+		r.end(at(30))
+		if got := r.known["eth0"].paths[0].State == state.PathUp; got != tt.up {
+			t.Errorf("%s: up is %t, want %t", tt.name, got, tt.up)
 		}
 	}
 }
@@ -361,7 +468,7 @@ func TestFailureToSend(t *testing.T) {
 	for i := range len(want) {
 		now := at(100 * i)
 		r.begin(0, now)
-		r.sent(r.slaves[0], 0, now, errors.New("no"))
+		r.sent(r.slaves[0], 0, neutral, now, errors.New("no"))
 		r.end(now.Add(30 * time.Millisecond))
 		got += states(r)
 	}
@@ -399,7 +506,7 @@ func TestAssignMACs(t *testing.T) {
 	if got := mac("b"); got == probeMAC(b) {
 		t.Errorf("the probes of a card come from %v, which another card has", got)
 	}
-	if got := state.MAC(r.known["b"].probes[0].frame[6:12]); got != mac("b") {
+	if got := state.MAC(r.known["b"].probes[0].neutral[6:12]); got != mac("b") {
 		t.Errorf("the frames are from %v, want %v", got, mac("b"))
 	}
 	seen := make(map[state.MAC]string)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -92,11 +93,15 @@ func newSockets(cfg *Config) (w *sockets, err error) {
 			w.close()
 		}
 	}()
+	var about []netip.Addr
+	for i := range cfg.Targets {
+		about = append(about, cfg.Targets[i].Addr)
+	}
 	for _, p := range []neighbour.Protocol{neighbour.ARP, neighbour.Discovery} {
 		if !slices.ContainsFunc(cfg.Targets, func(t Target) bool { return neighbour.ProtocolOf(t.Addr) == p }) {
 			continue
 		}
-		filter, err := assemble(p.Filter())
+		filter, err := assemble(p.Watch(about))
 		if err != nil {
 			return nil, err
 		}
@@ -206,6 +211,27 @@ func (w *sockets) send(c card, frame []byte) error {
 	return fmt.Errorf("send: %w", err)
 }
 
+func (w *sockets) mac(c card) (state.MAC, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.ports[c]
+	switch {
+	case p == nil:
+		return state.MAC{}, errNotReady
+	case p.err != nil:
+		return state.MAC{}, p.err
+	}
+	address, err := unix.Getsockname(p.fds[0])
+	if err != nil {
+		return state.MAC{}, fmt.Errorf("read MAC: %w", err)
+	}
+	ll, ok := address.(*unix.SockaddrLinklayer)
+	if !ok || int(ll.Halen) != len(c.mac) {
+		return state.MAC{}, errors.New("it has no Ethernet address")
+	}
+	return state.MAC(ll.Addr[:len(c.mac)]), nil
+}
+
 func (w *sockets) wait(until time.Time) error {
 	if err := w.poll.SetReadDeadline(until); err != nil {
 		return fmt.Errorf("set deadline of epoll set: %w", err)
@@ -309,14 +335,20 @@ func (w *sockets) settle() bool {
 		if p := before[c]; p != nil && p.err == nil && !p.stale {
 			keep[c] = p
 		}
-		macs = append(macs, c.mac)
+		if !c.mac.IsZero() {
+			macs = append(macs, c.mac)
+		}
 	}
 	w.mu.Unlock()
 
 	ports, good := make(map[card]*port, len(wanted)), true
 	for _, c := range wanted {
-		if w.strict {
-			macs = []state.MAC{c.mac}
+		let := macs
+		switch {
+		case c.mac.IsZero():
+			let = nil
+		case w.strict:
+			let = []state.MAC{c.mac}
 		}
 		p, kept := keep[c]
 		var err error
@@ -325,7 +357,7 @@ func (w *sockets) settle() bool {
 			err = p.open(w.protocols)
 		}
 		if err == nil {
-			err = p.join(macs)
+			err = p.join(let)
 		}
 		if err != nil {
 			if !kept {
@@ -376,6 +408,9 @@ func (p *port) open(protocols []protocol) error {
 			return fmt.Errorf("open packet socket: %w", err)
 		}
 		p.fds = append(p.fds, fd)
+		if p.card.mac.IsZero() {
+			proto.number = 0
+		}
 		if err := prepare(fd, p.card.index, &proto); err != nil {
 			return err
 		}
@@ -383,8 +418,8 @@ func (p *port) open(protocols []protocol) error {
 	return nil
 }
 
-// prepare makes a new packet socket one for a protocol on an interface. The
-// interface need not be up.
+// prepare makes a new packet socket one for a protocol on an interface; 0 hears
+// nothing. The interface need not be up.
 func prepare(fd, index int, p *protocol) error {
 	program := unix.SockFprog{Len: uint16(len(p.filter)), Filter: &p.filter[0]}
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program); err != nil {

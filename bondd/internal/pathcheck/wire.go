@@ -8,7 +8,9 @@ import (
 	"bondd.internal/bondd/internal/state"
 )
 
-// A card is an interface to send probes by, and the MAC that they have.
+// A card is an interface to send probes by, and the MAC that they have. The bond
+// itself is one with no MAC: what is sent by it has its own, and nothing is heard
+// there that is not heard by a slave.
 type card struct {
 	index int
 	mac   state.MAC
@@ -24,6 +26,8 @@ type wire interface {
 	ready(c card) bool
 	// send sends a frame by a card that is ready.
 	send(c card, frame []byte) error
+	// mac is the present MAC of a card that is ready.
+	mac(c card) (state.MAC, error)
 	// wait returns when frames have come in, when wake was called or a card
 	// became ready, or at a time; zero: at no time.
 	wait(until time.Time) error

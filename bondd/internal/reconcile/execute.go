@@ -45,11 +45,10 @@ func Execute(ctx context.Context, bond string, ops []state.Op, before *state.Net
 		}
 		failures = append(failures, Failure{op, explain(op, err)})
 		concerned := func(o state.Op) bool { return o.Subject() == op.Subject() }
-		_, option := op.(state.SetSlaveOption)
 		switch {
 		case vital(op, bond):
 			concerned = func(state.Op) bool { return true }
-		case op.Subject() == bond || option:
+		case op.Subject() == bond || single(op):
 			continue
 		}
 		undo(ctx, done, concerned, before, do)
@@ -71,6 +70,15 @@ func vital(op state.Op, bond string) bool {
 		return op.Option == "mode"
 	case state.SetUp:
 		return op.Link == bond && !op.Up
+	}
+	return false
+}
+
+// single reports whether nothing else depends on op.
+func single(op state.Op) bool {
+	switch op.(type) {
+	case state.SetSlaveOption, state.RestoreAddress, state.RestoreRoute:
+		return true
 	}
 	return false
 }
@@ -104,6 +112,8 @@ func invert(op state.Op, before *state.Network) []state.Op {
 		return []state.Op{state.SetUp{Link: op.Link, Up: !op.Up}}
 	case state.OpenBond:
 		return []state.Op{state.SetUp{Link: op.Bond}}
+	case state.Rename:
+		return []state.Op{state.Rename{Link: op.To, To: op.Link}}
 	case state.Park:
 		return []state.Op{state.Unpark(op)}
 	case state.Unpark:
@@ -127,28 +137,19 @@ func invert(op state.Op, before *state.Network) []state.Op {
 	case state.DelAddress:
 		for _, a := range before.Addresses {
 			if a.Index == l.Index && a.Prefix == op.Prefix {
-				return []state.Op{state.AddAddress{Link: op.Link, Prefix: a.Prefix, Broadcast: a.Broadcast}}
+				return []state.Op{state.AddAddress{Link: op.Link, Prefix: a.Prefix, Broadcast: a.Broadcast, Protocol: a.Protocol}}
 			}
 		}
 	}
 	return nil
 }
 
-// lostByDown are the writes that bring back what a bond loses when it is taken
-// down: its IPv6 addresses and its routes.
+// lostByDown are the writes that bring back what a bond, and the VLANs above it,
+// lose when it is taken down: IPv6 addresses and routes, whoever they belong to.
 func lostByDown(bond *state.Link, before *state.Network) []state.Op {
-	var ops []state.Op
-	for _, a := range before.Addresses {
-		if a.Index == bond.Index && a.Prefix.Addr().Is6() && a.Permanent && !a.LinkLocal {
-			ops = append(ops, state.AddAddress{Link: bond.Name, Prefix: a.Prefix})
-		}
-	}
-	for _, r := range before.Routes {
-		if r.Index == bond.Index && !kernels(r) {
-			ops = append(ops, restored(bond.Name, r))
-		}
-	}
-	return ops
+	l := losses{net: before, now: before, owned: new(state.Owned)}
+	addresses, routes, downs := l.of(append([]*state.Link{bond}, above(before, bond)...))
+	return slices.Concat(addresses, routes, downs)
 }
 
 // enslaved are the writes that make a slave one again.

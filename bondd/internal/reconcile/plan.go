@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 )
@@ -24,6 +22,9 @@ type Target struct {
 	// Parked are the names of NICs that belong to the bond but are kept out of it
 	// for now; they are up, so that probes can run on them.
 	Parked []string
+	// Quiet are those of Parked that are down instead, so that the switch sends
+	// nothing to them.
+	Quiet []string
 	// Prio is the preference of NICs, by name; 0 where there is none.
 	Prio map[string]int
 	// Hold keeps the kernel from moving traffic back to a preferred slave that
@@ -33,6 +34,13 @@ type Target struct {
 	// Forgetful are the NICs that lose an address which is set while they are
 	// down, as the driver does on enslaving: it is set again once they are up.
 	Forgetful []string
+	// Rigid are the NICs whose driver takes another MAC only while they are down.
+	Rigid []string
+	// Owned are what the bond has that is bondd's although the kernel does not say so.
+	Owned state.Owned
+	// Before is the network at an earlier read in which the bond was there; nil if
+	// there is none.
+	Before *state.Network
 	// Lease is what DHCP gave; nil while it gave nothing, which leaves
 	// addresses with a lifetime as they are.
 	Lease *Lease
@@ -46,12 +54,6 @@ type Lease struct {
 	DNS       []netip.Addr
 	Expires   time.Time
 }
-
-// Routes that bondd makes carry these protocol numbers, by which it knows its own.
-const (
-	protoStatic = unix.RTPROT_STATIC
-	protoDHCP   = unix.RTPROT_DHCP
-)
 
 // metricDHCP ranks a gateway from DHCP behind one that the configuration names.
 const metricDHCP = 100
@@ -307,6 +309,11 @@ func (p *planner) adopt(bond *state.Link) {
 // enslaved. bond is nil where it has none; shared is the address that its slaves
 // get where they have none of their own.
 func (p *planner) fill(bond *state.Link, shared state.MAC) {
+	if bond != nil {
+		for _, m := range mends(p.Target, p.net, bond) {
+			p.mend(&m)
+		}
+	}
 	p.enslave(bond, shared)
 	p.park(bond)
 	primary, ok := p.want["primary"]
@@ -345,9 +352,6 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 			continue
 		}
 		if bond != nil && l.Master == bond.Index {
-			if !l.Up {
-				p.add(state.SetUp{Link: name, Up: true})
-			}
 			continue
 		}
 		up := p.free(l)
@@ -367,10 +371,29 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 		return
 	}
 	for i := range p.net.Links {
-		if l := &p.net.Links[i]; l.Master == bond.Index && !slices.Contains(p.Slaves, l.Name) && !slices.Contains(p.Parked, l.Name) {
-			p.add(state.Release{Slave: l.Name, Bond: p.name})
+		l := &p.net.Links[i]
+		if l.Master != bond.Index || slices.Contains(p.Slaves, l.Name) || slices.Contains(p.Parked, l.Name) {
+			continue
 		}
+		if carries(l) && !p.carried(bond) {
+			continue // it is the last one that works: it goes once another is up
+		}
+		p.add(state.Release{Slave: l.Name, Bond: p.name})
 	}
+}
+
+// carries reports whether the driver uses a slave.
+func carries(l *state.Link) bool {
+	return l.LinkUp() && l.Slave != nil && l.Slave.MIIStatus == state.MIIUp
+}
+
+// carried reports whether one of the slaves that the bond should have is in it
+// and carries traffic.
+func (p *planner) carried(bond *state.Link) bool {
+	return slices.ContainsFunc(p.Slaves, func(name string) bool {
+		l := p.net.Link(name)
+		return l != nil && l.Master == bond.Index && carries(l)
+	})
 }
 
 // park plans the NICs that are kept out of the bond.
@@ -381,11 +404,17 @@ func (p *planner) park(bond *state.Link) {
 			continue
 		}
 		if bond != nil && l.Master == bond.Index {
+			if carries(l) && !p.carried(bond) {
+				continue // as in enslave
+			}
 			p.add(state.Release{Slave: name, Bond: p.name})
 		} else {
 			p.free(l)
 		}
-		if l.Master != 0 || !l.Parked() {
+		switch quiet := slices.Contains(p.Quiet, name); {
+		case quiet && l.Up && l.Master == 0:
+			p.add(state.Unpark{Link: name})
+		case !quiet && (l.Master != 0 || !l.Parked()):
 			p.add(state.Park{Link: name})
 		}
 	}
@@ -410,13 +439,13 @@ func (p *planner) free(l *state.Link) (up bool) {
 	return up
 }
 
-// addresses plans addresses and routes. bond is nil where it is made anew; down
-// says whether it was down until now, which its routes and its IPv6 addresses do
-// not survive.
+// addresses plans addresses and routes: those that are bondd's. bond is nil where
+// it is made anew; down says whether it was down until now, which its routes and
+// its IPv6 addresses do not survive, those of others included.
 func (p *planner) addresses(bond *state.Link, down bool) {
 	want := p.wantAddresses()
 	var have []state.Address
-	var routes, lost []state.Route
+	var routes []state.Route
 	if bond != nil {
 		for _, a := range p.net.Addresses {
 			if a.Index == bond.Index && !a.LinkLocal && !(down && a.Prefix.Addr().Is6()) {
@@ -424,36 +453,33 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 			}
 		}
 		for _, r := range p.net.Routes {
-			switch {
-			case r.Index != bond.Index:
-			case down:
-				lost = append(lost, r)
-			default:
+			if r.Index == bond.Index && !down {
 				routes = append(routes, r)
 			}
 		}
 	}
-
-	// An address goes before another comes: the kernel takes the secondaries
-	// of a subnet with its primary.
-	for _, a := range have {
-		ours := a.Permanent || p.Lease != nil && a.Prefix.Addr().Is4()
-		if ours && !slices.ContainsFunc(want, func(w state.AddAddress) bool { return matches(a, w) }) {
-			p.add(state.DelAddress{Link: p.name, Prefix: a.Prefix})
+	var addressesBack, routesBack, downs []state.Op
+	if down {
+		addressesBack, routesBack, downs = p.restore(bond)
+	}
+	p.removeAddresses(bond, have, want)
+	for _, w := range want {
+		if !slices.ContainsFunc(have, func(a state.Address) bool { return p.serves(&a, &w) }) {
+			p.add(w)
 		}
 	}
-	for _, w := range want {
-		if !slices.ContainsFunc(have, func(a state.Address) bool { return matches(a, w) }) {
-			p.add(w)
+	for _, op := range addressesBack {
+		a := op.(state.RestoreAddress)
+		if a.Link != p.name || !slices.ContainsFunc(want, func(w state.AddAddress) bool { return w.Prefix == a.Address.Prefix }) {
+			p.add(op)
 		}
 	}
 
 	wantRoutes := p.wantRoutes()
-	ours := func(r state.Route) bool {
-		return r.Protocol == protoStatic || r.Protocol == protoDHCP && p.Lease != nil
-	}
-	for _, r := range routes {
-		if ours(r) && !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r, w) }) {
+	for i := range routes {
+		r := &routes[i]
+		wanted := slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(*r, w) })
+		if !wanted && p.surplus(p.Owned.Route(r)) {
 			p.add(state.DelRoute{Link: p.name, Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol})
 		}
 	}
@@ -462,23 +488,47 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 			p.add(w)
 		}
 	}
-	for _, r := range lost {
-		// Those of others come back as they were; the kernel makes its own.
-		if !ours(r) && !kernels(r) && !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r, w) }) {
-			p.add(restored(p.name, r))
+	for _, op := range routesBack {
+		// One that is as wanted is bondd's from now on.
+		r, ok := op.(state.RestoreRoute)
+		if !ok || r.Link != p.name || !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r.Route, w) }) {
+			p.add(op)
 		}
 	}
+	p.add(downs...)
 }
 
-// kernels reports whether the kernel made a route by itself, from an address or
-// a router's advertisement.
-func kernels(r state.Route) bool {
-	return r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA
+// removeAddresses plans the end of the addresses that are bondd's and no longer
+// wanted, before others come.
+func (p *planner) removeAddresses(bond *state.Link, have []state.Address, want []state.AddAddress) {
+	goes := func(a *state.Address) bool {
+		return p.surplus(p.addressOwner(a)) && !slices.ContainsFunc(want, func(w state.AddAddress) bool { return matches(*a, w) })
+	}
+	var dels []state.Op
+	promote := false
+	for i := range have {
+		a := &have[i]
+		if !goes(a) {
+			continue
+		}
+		dels = append(dels, state.DelAddress{Link: p.name, Prefix: a.Prefix})
+		for j := i + 1; j < len(have); j++ {
+			// The kernel tells the first address of a network before the others,
+			// and takes the others with it.
+			b := &have[j]
+			promote = promote || a.Prefix.Addr().Is4() && b.Prefix.Addr().Is4() && a.Prefix.Masked() == b.Prefix.Masked() && !goes(b)
+		}
+	}
+	if promote && !bond.Promotes {
+		p.add(state.KeepSecondaries{Link: p.name})
+	}
+	p.add(dels...)
 }
 
-// restored is the write that brings a route back.
-func restored(link string, r state.Route) state.AddRoute {
-	return state.AddRoute{Link: link, Dst: r.Dst, Gateway: r.Gateway, Metric: r.Metric, Protocol: r.Protocol}
+// serves reports whether an address is there that does for the wanted one. One
+// that another program keeps is left as it is.
+func (p *planner) serves(have *state.Address, want *state.AddAddress) bool {
+	return matches(*have, *want) || have.Prefix == want.Prefix && p.addressOwner(have) == state.OwnerForeign
 }
 
 // matches reports whether the address is as wanted. The remaining lifetime is
@@ -496,7 +546,7 @@ func (p *planner) wantAddresses() []state.AddAddress {
 	var want []state.AddAddress
 	broadcast := p.Bond.Broadcast
 	for _, prefix := range p.Bond.Addresses {
-		a := state.AddAddress{Link: p.name, Prefix: prefix}
+		a := state.AddAddress{Link: p.name, Prefix: prefix, Protocol: state.ProtocolStatic}
 		if prefix.Addr().Is4() {
 			if a.Broadcast = broadcast; !broadcast.IsValid() {
 				a.Broadcast = lastAddress(prefix)
@@ -506,11 +556,7 @@ func (p *planner) wantAddresses() []state.AddAddress {
 		want = append(want, a)
 	}
 	if l := p.Lease; l != nil && l.Expires.After(p.now) {
-		broadcast := l.Broadcast
-		if !broadcast.IsValid() {
-			broadcast = lastAddress(l.Prefix)
-		}
-		want = append(want, state.AddAddress{Link: p.name, Prefix: l.Prefix, Broadcast: broadcast, Lifetime: l.Expires.Sub(p.now).Truncate(time.Second)})
+		want = append(want, leaseAddress(p.name, l, p.now))
 	}
 	return want
 }
@@ -519,21 +565,69 @@ func (p *planner) wantRoutes() []state.AddRoute {
 	var want []state.AddRoute
 	add := func(gateways []netip.Addr, metric, protocol int) {
 		// One default route of a family and metric: each next gateway ranks behind.
-		metric4, metric6 := metric, metric+metricIPv6
+		any4, any6 := netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		six := 0
 		for _, g := range gateways {
-			dst, m := netip.PrefixFrom(netip.IPv4Unspecified(), 0), &metric4
 			if g.Is6() {
-				dst, m = netip.PrefixFrom(netip.IPv6Unspecified(), 0), &metric6
+				six++
+			}
+		}
+		metric4, metric6 := p.freeMetric(any4, metric, len(gateways)-six), p.freeMetric(any6, metric+metricIPv6, six)
+		for _, g := range gateways {
+			dst, m := any4, &metric4
+			if g.Is6() {
+				dst, m = any6, &metric6
 			}
 			want = append(want, state.AddRoute{Link: p.name, Dst: dst, Gateway: g, Metric: *m, Protocol: protocol})
 			*m++
 		}
 	}
-	add(p.Bond.Gateways, 0, protoStatic)
+	add(p.Bond.Gateways, 0, state.ProtocolStatic)
 	if l := p.Lease; l != nil && l.Expires.After(p.now) {
-		add(l.Gateways, metricDHCP, protoDHCP)
+		add(l.Gateways, metricDHCP, state.ProtocolLease)
 	}
 	return want
+}
+
+// freeMetric is the metric from which on so many routes to a destination stand
+// beside those that are there: behind those of bondd's other bonds, and, of IPv6,
+// where the kernel would make one route of several that share traffic out, before
+// those of other programs. An IPv4 route stands before others of its metric.
+func (p *planner) freeMetric(dst netip.Prefix, first, count int) int {
+	var index int
+	if bond := p.net.Link(p.name); bond != nil {
+		index = bond.Index
+	}
+	metric, before := first, false
+	for again := true; again && count > 0; {
+		again = false
+		for i := range p.net.Routes {
+			r := &p.net.Routes[i]
+			if r.Dst != dst || r.Metric < metric || r.Metric >= metric+count {
+				continue
+			}
+			switch owner := p.Owned.Route(r); {
+			case owner == state.OwnerForeign && dst.Addr().Is6() && !p.wantsRoute(r, index):
+				before = true
+			case owner == state.OwnerConfiguration && r.Index != index, owner == state.OwnerLease && r.Index != index:
+			default:
+				continue
+			}
+			if metric = r.Metric + 1; before {
+				metric = r.Metric - count
+			}
+			again = true
+		}
+		if metric < 1 && before {
+			return first // there is no room; the kernel will say so
+		}
+	}
+	return metric
+}
+
+// wantsRoute reports whether a route, whoever made it, goes by one of the bond's gateways.
+func (p *planner) wantsRoute(r *state.Route, index int) bool {
+	return r.Index == index && (slices.Contains(p.Bond.Gateways, r.Gateway) || p.Lease != nil && slices.Contains(p.Lease.Gateways, r.Gateway))
 }
 
 // lastAddress is the broadcast address of an IPv4 net, or invalid where it has
@@ -551,10 +645,13 @@ func lastAddress(prefix netip.Prefix) netip.Addr {
 
 // Renew returns the write that carries a renewed lease's lifetime to the
 // kernel, in case bondd is not there when the lease ends.
-func Renew(bond string, l *Lease, now time.Time) state.Op {
+func Renew(bond string, l *Lease, now time.Time) state.Op { return leaseAddress(bond, l, now) }
+
+func leaseAddress(bond string, l *Lease, now time.Time) state.AddAddress {
 	broadcast := l.Broadcast
 	if !broadcast.IsValid() {
 		broadcast = lastAddress(l.Prefix)
 	}
-	return state.AddAddress{Link: bond, Prefix: l.Prefix, Broadcast: broadcast, Lifetime: l.Expires.Sub(now).Truncate(time.Second)}
+	return state.AddAddress{Link: bond, Prefix: l.Prefix, Broadcast: broadcast, Lifetime: l.Expires.Sub(now).Truncate(time.Second),
+		Protocol: state.ProtocolLease}
 }

@@ -26,7 +26,9 @@ import (
 type fake struct {
 	state.Network
 	next   int
+	clock  uint32               // when the last address was added
 	random byte                 // the last of the addresses that the kernel made up
+	rigid  map[string]bool      // links that take another MAC only while they are down
 	refuse func(state.Op) error // may be nil
 	log    []string
 }
@@ -92,13 +94,9 @@ func (f *fake) do(_ context.Context, op state.Op) error {
 		}
 		l.Slave.Prio, _ = strconv.Atoi(op.Value)
 	case state.SetUp:
-		l.Up = op.Up
-		if !op.Up {
-			f.Routes = slices.DeleteFunc(f.Routes, func(r state.Route) bool { return r.Index == l.Index })
-			f.Addresses = slices.DeleteFunc(f.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix.Addr().Is6() })
-		}
+		f.setUp(l, op.Up)
 	case state.OpenBond:
-		l.Up = true
+		f.setUp(l, true)
 	case state.Park:
 		if l.Master != 0 {
 			return errRule
@@ -107,11 +105,27 @@ func (f *fake) do(_ context.Context, op state.Op) error {
 	case state.Unpark:
 		l.Up, l.NoARP, l.IPv6 = false, false, true
 	case state.SetMAC:
-		if l.Bond == nil || !failOverMAC(l.Bond.Options) {
-			l.MAC = op.MAC
+		if l.Bond != nil && failOverMAC(l.Bond.Options) {
+			return nil // the driver says nothing of it
+		}
+		if f.rigid[l.Name] && l.Up {
+			return unix.EBUSY
+		}
+		l.MAC = op.MAC
+		if l.Bond != nil && !ownMACs(l.Bond.Options) {
+			for i := range f.Links {
+				if s := &f.Links[i]; s.Master == l.Index {
+					s.MAC = op.MAC
+				}
+			}
 		}
 	case state.SetMTU:
 		l.MTU = op.MTU
+		for i := range f.Links {
+			if s := &f.Links[i]; s.Master == l.Index && l.Bond != nil {
+				s.MTU = op.MTU
+			}
+		}
 	case state.Enslave:
 		bond := f.Link(op.Bond)
 		switch {
@@ -122,7 +136,7 @@ func (f *fake) do(_ context.Context, op state.Op) error {
 		case l.Up:
 			return unix.EPERM
 		}
-		l.Master, l.Up, l.Slave, l.MTU = bond.Index, true, &state.SlaveLink{}, bond.MTU
+		l.Master, l.Up, l.Slave, l.MTU = bond.Index, true, &state.SlaveLink{EnslavedMAC: l.MAC}, bond.MTU
 		if !ownMACs(bond.Bond.Options) {
 			l.MAC = bond.MAC
 		}
@@ -142,31 +156,98 @@ func (f *fake) do(_ context.Context, op state.Op) error {
 		}
 		l.Master, l.Slave = 0, nil
 	case state.AddAddress:
-		f.Addresses = slices.DeleteFunc(f.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix == op.Prefix })
-		f.Addresses = append(f.Addresses, state.Address{Index: l.Index, Prefix: op.Prefix, Broadcast: op.Broadcast, Permanent: op.Lifetime == 0})
+		a := state.Address{Index: l.Index, Prefix: op.Prefix, Broadcast: op.Broadcast, Permanent: op.Lifetime == 0, Protocol: op.Protocol}
+		f.address(a)
+	case state.RestoreAddress:
+		a := op.Address
+		a.Index = l.Index
+		f.address(a)
+	case state.KeepSecondaries:
+		l.Promotes = true
 	case state.DelAddress:
-		n := len(f.Addresses)
-		f.Addresses = slices.DeleteFunc(f.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix == op.Prefix })
-		if len(f.Addresses) == n {
+		at := slices.IndexFunc(f.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix == op.Prefix })
+		if at < 0 {
 			return unix.EADDRNOTAVAIL
 		}
-	case state.AddRoute:
-		if !l.Up {
-			return unix.ENETDOWN
+		network := func(a state.Address) bool {
+			return a.Index == l.Index && op.Prefix.Addr().Is4() && a.Prefix.Masked() == op.Prefix.Masked()
 		}
-		f.Routes = slices.DeleteFunc(f.Routes, func(r state.Route) bool { return r.Dst == op.Dst && r.Metric == op.Metric })
-		f.Routes = append(f.Routes, state.Route{Index: l.Index, Dst: op.Dst, Gateway: op.Gateway, Metric: op.Metric, Protocol: op.Protocol})
+		primary := !slices.ContainsFunc(f.Addresses[:at], network)
+		f.Addresses = slices.Delete(f.Addresses, at, at+1)
+		if primary && !l.Promotes {
+			f.Addresses = slices.DeleteFunc(f.Addresses, network)
+		}
+	case state.AddRoute:
+		return f.route(l, state.Route{Index: l.Index, Dst: op.Dst, Gateway: op.Gateway, Metric: op.Metric, Protocol: op.Protocol}, 0)
+	case state.RestoreRoute:
+		if op.Route == (state.Route{}) {
+			f.Others = append(f.Others, state.OtherRoute{Index: l.Index, Text: op.Text, Message: op.Message})
+			return nil
+		}
+		r := op.Route
+		r.Index = l.Index
+		return f.route(l, r, len(f.Routes))
 	case state.DelRoute:
 		f.Routes = slices.DeleteFunc(f.Routes, func(r state.Route) bool {
-			return r.Index == l.Index && r.Dst == op.Dst && r.Gateway == op.Gateway && r.Metric == op.Metric
+			return r.Index == l.Index && r.Dst == op.Dst && r.Gateway == op.Gateway && r.Metric == op.Metric && r.Protocol == op.Protocol
 		})
 	}
 	return nil
 }
 
+// setUp takes a link up or down, and the VLANs above it.
+func (f *fake) setUp(l *state.Link, up bool) {
+	l.Up = up
+	if !up {
+		f.Routes = slices.DeleteFunc(f.Routes, func(r state.Route) bool { return r.Index == l.Index })
+		f.Others = slices.DeleteFunc(f.Others, func(r state.OtherRoute) bool { return r.Index == l.Index })
+		f.Addresses = slices.DeleteFunc(f.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix.Addr().Is6() })
+	}
+	for i := range f.Links {
+		if v := &f.Links[i]; v.Kind == "vlan" && v.Lower == l.Index {
+			f.setUp(v, up)
+		}
+	}
+}
+
+// address adds an address, or changes the one that is there.
+func (f *fake) address(a state.Address) {
+	for i := range f.Addresses {
+		if o := &f.Addresses[i]; o.Index == a.Index && o.Prefix == a.Prefix {
+			o.Permanent, o.Protocol = a.Permanent, a.Protocol
+			return
+		}
+	}
+	f.clock++
+	a.Created = f.clock
+	f.Addresses = append(f.Addresses, a)
+}
+
+// route adds a route, at a place in the list. IPv6 makes one of those of a
+// destination and metric.
+func (f *fake) route(l *state.Link, r state.Route, at int) error {
+	if !l.Up {
+		return unix.ENETDOWN
+	}
+	for i := range f.Routes {
+		o := &f.Routes[i]
+		if o.Dst != r.Dst || o.Metric != r.Metric {
+			continue
+		}
+		if o.Index == r.Index && o.Gateway == r.Gateway && (o.Protocol == r.Protocol || r.Dst.Addr().Is6()) {
+			return unix.EEXIST
+		}
+		if r.Dst.Addr().Is6() {
+			o.Shared, r.Shared, r.Protocol = true, true, o.Protocol
+		}
+	}
+	f.Routes = slices.Insert(f.Routes, at, r)
+	return nil
+}
+
 // clone is the network as it is now.
 func (f *fake) clone() *state.Network {
-	n := &state.Network{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Routes: slices.Clone(f.Routes)}
+	n := &state.Network{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Routes: slices.Clone(f.Routes), Others: slices.Clone(f.Others)}
 	for i := range n.Links {
 		if b := n.Links[i].Bond; b != nil {
 			n.Links[i].Bond = &state.BondLink{ActiveSlave: b.ActiveSlave, Options: maps.Clone(b.Options)}
@@ -271,6 +352,7 @@ var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func converge(t *testing.T, f *fake, target *Target) {
 	t.Helper()
 	for range 4 {
+		target.Owned = Own(target, &f.Network, now)
 		ops, err := Plan(target, &f.Network, now)
 		if err != nil {
 			t.Fatal(err)
@@ -278,8 +360,7 @@ func converge(t *testing.T, f *fake, target *Target) {
 		if len(ops) == 0 {
 			return
 		}
-		before := state.Network{Links: slices.Clone(f.Links), Addresses: slices.Clone(f.Addresses), Routes: slices.Clone(f.Routes)}
-		for _, failure := range Execute(t.Context(), target.Bond.Name, ops, &before, f.do) {
+		for _, failure := range Execute(t.Context(), target.Bond.Name, ops, f.clone(), f.do) {
 			t.Errorf("%s: %v", failure.Op, failure.Err)
 		}
 	}
@@ -388,7 +469,7 @@ func TestPlanOrder(t *testing.T) {
 				state.Route{Index: 3, Dst: netip.MustParsePrefix("192.0.2.0/24"), Protocol: unix.RTPROT_KERNEL})
 		}, Target{Bond: v6(bondConfig(`mode = "802.3ad"`, `lacp_rate = "fast"`, `ad_actor_sys_prio = 5`))}, []string{
 			"take bond0 down", "set lacp_rate of bond0 to fast", "set ad_actor_sys_prio of bond0 to 5", "take bond0 up",
-			"add address 2001:db8::2/64 to bond0", "add route to 0.0.0.0/0 via 192.0.2.1 by bond0", "add route to 203.0.113.0/24 via 192.0.2.7 by bond0"}},
+			"add address 2001:db8::2/64 to bond0", "add route to 0.0.0.0/0 via 192.0.2.1 by bond0", "put route to 203.0.113.0/24 via 192.0.2.7 by bond0 back"}},
 		{"one that is not", lacp, nil, Target{Bond: bondConfig(`mode = "802.3ad"`, `ad_actor_sys_prio = 5`)}, []string{"set ad_actor_sys_prio of bond0 to 5"}},
 		{"one that does nothing in the mode", bondConfig(`mode = "balance-rr"`), func(f *fake) {
 			f.Link("bond0").Bond.Options["fail_over_mac"] = "active"
@@ -467,7 +548,7 @@ func TestPlanConflict(t *testing.T) {
 
 // Gateways of each family rank in the order they are named; a lease's behind.
 func TestGateways(t *testing.T) {
-	b := bondConfig()
+	b := bondConfig("dhcp4 = true")
 	for _, g := range []string{"192.0.2.1", "2001:db8::1", "192.0.2.3", "2001:db8::3"} {
 		b.Gateways = append(b.Gateways, netip.MustParseAddr(g))
 	}
@@ -480,7 +561,8 @@ func TestGateways(t *testing.T) {
 	for _, r := range f.Routes {
 		got = append(got, fmt.Sprintf("%s %d %d", r.Gateway, r.Metric, r.Protocol))
 	}
-	want := []string{"192.0.2.1 0 4", "2001:db8::1 1024 4", "192.0.2.3 1 4", "2001:db8::3 1025 4", "192.0.2.9 100 16"}
+	slices.Sort(got)
+	want := []string{"192.0.2.1 0 176", "192.0.2.3 1 176", "192.0.2.9 100 177", "2001:db8::1 1024 176", "2001:db8::3 1025 176"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -733,7 +815,7 @@ func TestExecute(t *testing.T) {
 		if failures := Execute(t.Context(), "bond0", ops, before, f.do); len(failures) != 1 {
 			t.Errorf("failures: %v; want one", failures)
 		}
-		if diff := cmp.Diff(want, f.clone(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		if diff := cmp.Diff(want, f.clone(), cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.IgnoreFields(state.Address{}, "Created")); diff != "" {
 			t.Errorf("what was before is not there again (-want +got):\n%s", diff)
 		}
 	})

@@ -12,6 +12,7 @@ type Network struct {
 	Links     []Link
 	Addresses []Address
 	Routes    []Route
+	Others    []OtherRoute
 }
 
 // Link returns the link of that name, or nil.
@@ -43,10 +44,12 @@ type Link struct {
 	PermanentMAC MAC // IFLA_PERM_ADDRESS: the factory's; zero where the driver has none
 	MTU          int
 	Master       int  // index of the bond it is enslaved to, or 0
+	Lower        int  // index of the link below a VLAN and its like, or 0
 	Up           bool // IFF_UP: the administrator wants it up
 	Carrier      bool // IFLA_CARRIER: the cable is in and the far end is there
 	NoARP        bool // IFF_NOARP: it neither asks nor answers
 	IPv6         bool // IPv6 runs on it (sysctl disable_ipv6)
+	Promotes     bool // when the first address of an IPv4 network goes, the next takes its place (sysctl promote_secondaries)
 
 	CarrierChanges uint64 // IFLA_CARRIER_CHANGES: both directions since the interface was made
 	Counters       Counters
@@ -84,6 +87,7 @@ type SlaveLink struct {
 	MIIStatus    MIIStatus // the bonding driver's own view of the link
 	LinkFailures uint64    // downs that the bonding driver itself counted
 	Prio         int       // IFLA_BOND_SLAVE_PRIO: higher is preferred
+	EnslavedMAC  MAC       // IFLA_BOND_SLAVE_PERM_HWADDR: what it had when it was enslaved
 	LACP         *LACPPort // set in mode 802.3ad
 }
 
@@ -182,6 +186,9 @@ type Address struct {
 	Broadcast netip.Addr // IPv4 only; invalid where there is none
 	Permanent bool       // IFA_F_PERMANENT: has no lifetime
 	LinkLocal bool       // scope link
+	Protocol  int        // IFA_PROTO: who added it; 0: did not say, or the kernel is older than 5.18
+	Created   uint32     // in hundredths of a second since the machine's start: tells it from a later one of the same prefix
+	Message   string     // the kernel's own, where the address may have to be put back
 }
 
 // A Route is a route of the main table (RTM_NEWROUTE).
@@ -190,7 +197,19 @@ type Route struct {
 	Dst      netip.Prefix
 	Gateway  netip.Addr // invalid for a route on the link
 	Metric   int
-	Protocol int // RTPROT_*: who made it
+	Protocol int    // RTPROT_*: who made it
+	Shared   bool   // it is one of several of its destination that share traffic out; Protocol is that of the first
+	Message  string // the kernel's own, where the route may have to be put back; empty for one that is shared
+}
+
+// An OtherRoute is a route that bondd does not compare with anything: of another
+// table than the main one, or shared out over several gateways. It is read where
+// bondd may have to put it back.
+type OtherRoute struct {
+	Index   int    // of the link that all of its ways leave by
+	Text    string // for a person
+	Gateway bool   // it needs another route, to its gateway
+	Message string // the kernel's own
 }
 
 // Counters are the counters of a link, folded from rtnl_link_stats64 as

@@ -49,6 +49,9 @@ type Unpark struct{ Link string }
 // OpenBond takes a bond up, without VLAN 0 on its slaves.
 type OpenBond struct{ Bond string }
 
+// Rename gives a link another name.
+type Rename struct{ Link, To string }
+
 // SetMAC changes a link's address.
 type SetMAC struct {
 	Link string
@@ -73,6 +76,7 @@ type AddAddress struct {
 	Prefix    netip.Prefix
 	Broadcast netip.Addr    // invalid: none
 	Lifetime  time.Duration // 0: for ever
+	Protocol  int           // IFA_PROTO: who adds it
 }
 
 // DelAddress removes an address.
@@ -81,7 +85,25 @@ type DelAddress struct {
 	Prefix netip.Prefix
 }
 
-// AddRoute adds a route to the main table, or replaces the one of the same
+// RestoreAddress puts back an address that another program had added, as it was.
+type RestoreAddress struct {
+	Link    string
+	Address Address
+}
+
+// KeepSecondaries has a link keep the other addresses of an IPv4 network when
+// the first one goes; the kernel takes them all otherwise.
+type KeepSecondaries struct{ Link string }
+
+// RestoreRoute puts back a route that another program had made, as it was.
+type RestoreRoute struct {
+	Link    string
+	Text    string // which route, for a person
+	Message string // the kernel's own
+	Route   Route  // the same, read; zero for one of Network.Others
+}
+
+// AddRoute adds a route to the main table, before another one of the same
 // destination and metric.
 type AddRoute struct {
 	Link     string
@@ -122,6 +144,9 @@ func (o Unpark) Subject() string { return o.Link }
 func (o OpenBond) Subject() string { return o.Bond }
 
 // Subject implements Op.
+func (o Rename) Subject() string { return o.Link }
+
+// Subject implements Op.
 func (o SetMAC) Subject() string { return o.Link }
 
 // Subject implements Op.
@@ -138,6 +163,15 @@ func (o AddAddress) Subject() string { return o.Link }
 
 // Subject implements Op.
 func (o DelAddress) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o RestoreAddress) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o KeepSecondaries) Subject() string { return o.Link }
+
+// Subject implements Op.
+func (o RestoreRoute) Subject() string { return o.Link }
 
 // Subject implements Op.
 func (o AddRoute) Subject() string { return o.Link }
@@ -181,6 +215,7 @@ func (o Unpark) String() string { return "end the parking of " + o.Link }
 
 func (o OpenBond) String() string { return "take " + o.Bond + " up" }
 
+func (o Rename) String() string  { return fmt.Sprintf("rename %s to %s", o.Link, o.To) }
 func (o SetMAC) String() string  { return fmt.Sprintf("set MAC of %s to %s", o.Link, o.MAC) }
 func (o SetMTU) String() string  { return fmt.Sprintf("set MTU of %s to %d", o.Link, o.MTU) }
 func (o Enslave) String() string { return fmt.Sprintf("enslave %s to %s", o.Slave, o.Bond) }
@@ -202,7 +237,21 @@ func (o DelAddress) String() string {
 	return fmt.Sprintf("remove address %s from %s", o.Prefix, o.Link)
 }
 
-func (o AddRoute) String() string { return "add route " + route(o.Dst, o.Gateway, o.Link) }
+func (o RestoreAddress) String() string {
+	return fmt.Sprintf("put address %s back to %s", o.Address.Prefix, o.Link)
+}
+
+func (o KeepSecondaries) String() string {
+	return "keep the other addresses of " + o.Link + " when the first of a network goes"
+}
+
+func (o RestoreRoute) String() string { return "put route " + o.Text + " back" }
+
+func (o AddRoute) String() string { return "add route " + o.Text() }
+
+// Text describes the route for a person.
+func (o AddRoute) Text() string { return route(o.Dst, o.Gateway, o.Link) }
+
 func (o DelRoute) String() string { return "remove route " + route(o.Dst, o.Gateway, o.Link) }
 
 func route(dst netip.Prefix, gateway netip.Addr, link string) string {

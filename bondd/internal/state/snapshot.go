@@ -17,6 +17,10 @@ type Snapshot struct {
 	Started time.Time
 	Time    time.Time // when it was made
 	Sampled time.Time // when the kernel's state and counters were read; zero: never yet
+	// Published is when it could be read first, for Age alone; zero: at Time. It
+	// has to have a monotonic reading, as time.Now gives it, or setting the wall
+	// clock would change the age.
+	Published time.Time
 
 	Hardware hwprobe.Report
 	Bonds    []Bond
@@ -79,6 +83,7 @@ type Bond struct {
 	ActiveSlave string // empty where none, or where the mode has none
 	Addresses   []netip.Prefix
 	Gateways    []netip.Addr
+	Foreign     Foreign // what of the above, and beside it, belongs to other programs
 	DHCP        string  // state of the DHCP client in words; empty where there is none
 	Options     Options // as the kernel has them
 	Slaves      []Slave // in the configured order of preference
@@ -92,6 +97,12 @@ type Bond struct {
 	LastFailover     time.Time         // zero: none yet
 	LastFailoverTook time.Duration     // carrier loss seen to switched; zero: not known
 	FailoverDuration Histogram         // seconds, carrier loss seen to switched
+}
+
+// Foreign is what other programs have put on a bond. bondd leaves it alone.
+type Foreign struct {
+	Addresses []netip.Prefix
+	Routes    []Route // of the main table
 }
 
 // Linked reports whether traffic can leave by some slave, wherever it gets to.
@@ -123,6 +134,7 @@ type Slave struct {
 	PathUp       *bool  // by the bond's policy over Paths; nil: no path is checked, or nothing is known yet
 	Paths        []Path // one for each target, in the configured order
 	Parked       bool   // taken out of the bond until its path is back: the mode has no other way to spare a slave
+	Quiet        bool   // parked and down: the switch sends to every port of a static group that has a link
 	Active       bool   // it carries the traffic, or a share of it
 	MIIStatus    MIIStatus
 	Prio         int       // preference beside the configured order; higher is preferred
@@ -130,6 +142,8 @@ type Slave struct {
 	Penalty      float64   // of flap damping, now; 0 without damping
 	ReuseAt      time.Time // when it is no longer held out if it does not fail again; zero: it is not held out
 	FastLinkDown string    // whether the card tells of a lost link at once: "on", "not offered", or why not
+	Lacks        []string  // sentences: what the bond relies on in it and it does not have
+	Deaf         bool      // for lack of that it receives nothing for the bond
 	LACP         *LACPPort // set in mode 802.3ad
 	SpeedMbps    *int      // nil: unknown
 	Duplex       string
@@ -163,6 +177,7 @@ func (s PathState) MarshalText() ([]byte, error) { return []byte(s.String()), ni
 type Path struct {
 	Target   netip.Addr    `json:"target"`
 	State    PathState     `json:"state"`
+	Proven   bool          `json:"proven"` // it has replied return_after times in a row since the link came, and is not dead
 	RTT      time.Duration `json:"rtt_ns"` // of the last answer; 0: there was none yet
 	Answered uint64        `json:"answered"`
 	Missed   uint64        `json:"missed"` // probes without an answer in time
@@ -171,7 +186,7 @@ type Path struct {
 
 // Usable reports whether the slave could carry traffic now.
 func (s *Slave) Usable() bool {
-	return s.Present && s.Enslaved && s.LinkUp && (s.PathUp == nil || *s.PathUp) && !s.Suppressed
+	return s.Present && s.Enslaved && s.LinkUp && (s.PathUp == nil || *s.PathUp) && !s.Suppressed && !s.Deaf
 }
 
 // State is the slave's state in the kernel's words.
@@ -186,6 +201,7 @@ func (s *Slave) State() string {
 type ConfigStatus struct {
 	Source       string    // a file's path, or "built-in default"
 	Error        string    // why the file that should run does not; empty if it does
+	Warnings     []string  // what is in the file and hardly means what was wanted
 	Applied      bool      // it was applied and read back at least once
 	TOML         string    // the running configuration
 	ConfirmUntil time.Time // zero: nothing awaits confirmation

@@ -20,7 +20,8 @@ const (
 )
 
 // ExitCode is what a command that showed this status exits with: 0 if every
-// bond is healthy, 3 if one is degraded, 1 if one is down or there is none.
+// bond is healthy, 3 if one is degraded, 1 if one is down, if there is none, or if
+// the engine has published nothing for too long.
 func ExitCode(st *status.Status) int {
 	switch st.Health() {
 	case status.Healthy:
@@ -39,6 +40,10 @@ const shownEvents = 8
 func Write(w io.Writer, st *status.Status) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n", st.Headline())
+	if st.Stale() {
+		fmt.Fprintf(&b, "\nWHAT FOLLOWS IS OLD: bondd's engine has published nothing for %s; this is from %s.\n",
+			st.Age(), clock(st.Time))
+	}
 	if st.Config.Error != "" {
 		fmt.Fprintf(&b, "\nTHE CONFIGURATION FILE HAS AN ERROR: %s\nRunning instead: %s\n", st.Config.Error, st.Config.Source)
 	}
@@ -165,6 +170,9 @@ func writeConfig(b *bytes.Buffer, st *status.Status) {
 	fmt.Fprintf(b, "configuration: %s, %s\n", st.Config.Source, applied)
 	if st.Config.ConfirmUntil != nil {
 		fmt.Fprintf(b, "    on trial until %s\n", clock(*st.Config.ConfirmUntil))
+	}
+	for _, w := range st.Config.Warnings {
+		fmt.Fprintf(b, "    %s\n", w)
 	}
 	for _, d := range st.Config.Drift {
 		fmt.Fprintf(b, "    the kernel differs: %s\n", d)

@@ -24,7 +24,7 @@ const (
 )
 
 // events streams the status, once at first and then whenever it changes in more
-// than its counters. Each event is called "status" and carries the document of
+// than its counters, or has become too old to be believed. Each event is called "status" and carries the document of
 // /api/v1/status on one line.
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -53,6 +53,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		return stream.SetWriteDeadline(time.Time{})
 	}
 
+	lasts(r)
 	ctx := r.Context() // ends with the connection and with the server
 	ticks := h.src.Subscribe(ctx)
 	beat := time.NewTicker(heartbeat)
@@ -62,9 +63,13 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	if send(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())) != nil {
 		return
 	}
+	// An engine that does not run publishes nothing: that is seen by the clock.
+	aged := time.NewTimer(state.MaxAge)
+	defer aged.Stop()
 	var sent uint64
 	for {
-		event, err := h.changes.event(h.src.Snapshot())
+		s, now := h.src.Snapshot(), time.Now()
+		event, err := h.changes.event(s, now)
 		if err != nil {
 			h.log.Error("encode event", "err", err)
 			return
@@ -75,10 +80,14 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 			}
 			sent = event.number
 		}
+		if left := state.MaxAge - s.Age(now); left >= 0 {
+			aged.Reset(left + 1)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticks:
+		case <-aged.C:
 		case <-beat.C:
 			if send([]byte(": still here\n\n")) != nil {
 				return
@@ -98,19 +107,21 @@ type event struct {
 type changes struct {
 	mu      sync.Mutex
 	seen    *state.Snapshot // the one that was looked at last
+	stale   bool            // it was too old by then
 	settled []byte          // what of it only changes if something happened
 	last    event
 }
 
-// event returns the last change, up to and including this snapshot.
-func (c *changes) event(s *state.Snapshot) (event, error) {
+// event returns the last change, up to and including this snapshot at the time now.
+func (c *changes) event(s *state.Snapshot, now time.Time) (event, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// A stream that was slow may come with a snapshot that is older.
-	if c.seen != nil && (s == c.seen || s.Time.Before(c.seen.Time)) {
+	st := status.At(s, now)
+	// A stream that was slow may come with a snapshot that is older, or with an
+	// earlier time.
+	if c.seen != nil && (s == c.seen && (c.stale || !st.Stale()) || s.Time.Before(c.seen.Time)) {
 		return c.last, nil
 	}
-	st := status.From(s)
 	settled, err := json.Marshal(st.Settled())
 	if err != nil {
 		return event{}, fmt.Errorf("encode status: %w", err)
@@ -123,6 +134,6 @@ func (c *changes) event(s *state.Snapshot) (event, error) {
 		number := c.last.number + 1
 		c.last = event{number: number, text: fmt.Appendf(nil, "id: %d\nevent: status\ndata: %s\n\n", number, document)}
 	}
-	c.seen, c.settled = s, settled
+	c.seen, c.stale, c.settled = s, st.Stale(), settled
 	return c.last, nil
 }

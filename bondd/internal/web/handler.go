@@ -67,7 +67,7 @@ func secure(next http.Handler) http.Handler {
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	h.writeJSON(w, http.StatusOK, status.From(h.src.Snapshot()))
+	h.writeJSON(w, http.StatusOK, status.At(h.src.Snapshot(), time.Now()))
 }
 
 // health is what /healthz answers.
@@ -77,7 +77,7 @@ type health struct {
 }
 
 func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
-	firstError := h.src.Snapshot().FirstError()
+	firstError := h.src.Snapshot().FirstErrorAt(time.Now())
 	code := http.StatusOK
 	if firstError != "" {
 		code = http.StatusServiceUnavailable
@@ -85,9 +85,15 @@ func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
 	h.writeJSON(w, code, health{OK: firstError == "", FirstError: firstError})
 }
 
+// readyz tells that the configuration is applied. That stays true of an engine
+// that does not run any more: it is /healthz that asks for more.
 func (h *handler) readyz(w http.ResponseWriter, r *http.Request) {
-	if !h.src.Snapshot().Config.Applied {
-		http.Error(w, "not ready: the configuration is not applied yet", http.StatusServiceUnavailable)
+	if s := h.src.Snapshot(); !s.Config.Applied {
+		why := "not ready: the configuration is not applied yet"
+		if stale := s.Stale(time.Now()); stale != "" {
+			why += "; " + stale
+		}
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/status"
@@ -21,7 +22,9 @@ func (h *handler) history(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	h.writeJSON(w, http.StatusOK, status.HistoryFrom(s, bond, limit))
+	found := status.HistoryFrom(s, bond, limit)
+	found.SnapshotAgeSeconds = s.Age(time.Now()).Seconds()
+	h.writeJSON(w, http.StatusOK, found)
 }
 
 // historyQuery reads what is asked for. A bond has to be configured, or to have

@@ -60,9 +60,10 @@ func (h *handler) asset(w http.ResponseWriter, r *http.Request) {
 
 // rendered is the page of one snapshot under one name of the machine.
 type rendered struct {
-	of   *state.Snapshot
-	host string
-	body []byte
+	of    *state.Snapshot
+	stale string // whether it was too old by then, and how old
+	host  string
+	body  []byte
 }
 
 // page answers with the status page. It is complete without the script, which
@@ -70,16 +71,17 @@ type rendered struct {
 // ask for it, a snapshot is rendered once: that costs a small machine far more
 // than an answer.
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
-	s := h.src.Snapshot()
+	s, now := h.src.Snapshot(), time.Now()
+	stale := s.Stale(now)
 	p := h.rendered.Load()
-	if p == nil || p.of != s || p.host != r.Host {
+	if p == nil || p.of != s || p.stale != stale || p.host != r.Host {
 		var body bytes.Buffer
-		if err := pageTemplate.Execute(&body, newPage(s, r.Host)); err != nil {
+		if err := pageTemplate.Execute(&body, newPage(s, now, r.Host)); err != nil {
 			h.log.Error("render status page", "err", err)
 			http.Error(w, "the status page could not be rendered", http.StatusInternalServerError)
 			return
 		}
-		p = &rendered{s, r.Host, body.Bytes()}
+		p = &rendered{s, stale, r.Host, body.Bytes()}
 		h.rendered.Store(p)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -101,7 +103,7 @@ const shownSwitches = 5
 type page struct {
 	*status.Status
 	Host     string        // as the browser knows this machine
-	Age      time.Duration // since bondd's start
+	Running  time.Duration // since bondd's start
 	TOML     string
 	Recent   []state.Event
 	Older    []state.Event
@@ -109,9 +111,9 @@ type page struct {
 	Switched int             // how many are in the flight recorder
 }
 
-func newPage(s *state.Snapshot, host string) *page {
+func newPage(s *state.Snapshot, now time.Time, host string) *page {
 	p := &page{
-		Status: status.From(s), Host: host, Age: s.Sampled.Sub(s.Started), TOML: s.Config.TOML,
+		Status: status.At(s, now), Host: host, Running: s.Sampled.Sub(s.Started), TOML: s.Config.TOML,
 		Recorded: status.HistoryFrom(s, "", shownSwitches).Switches, Switched: len(s.History),
 	}
 	p.Recent = p.Events[:min(recentEvents, len(p.Events))]
@@ -123,7 +125,7 @@ func newPage(s *state.Snapshot, host string) *page {
 func (p *page) Ago(t time.Time) string { return status.Ago(p.Time.Sub(t)) }
 
 // Uptime is how long bondd has been running.
-func (p *page) Uptime() string { return status.Span(p.Age) }
+func (p *page) Uptime() string { return status.Span(p.Running) }
 
 // Layout is how a wide screen is divided: the table of many cards needs all its
 // width, and that of a few is easier to read beside the rest.

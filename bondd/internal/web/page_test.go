@@ -216,9 +216,10 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"starting":      {"No bond yet: the configuration is not applied", "bondd is starting.", "Nothing yet.", "Not looked at yet.", "not applied yet"},
 		"broadcast":     {"every frame leaves on eth0 and eth1"},
 		"round-robin":   {"traffic shared by eth0 and eth1"},
-		"single":        {"2001:db8:1234:5678:5054:ff:fe12:34a0/64", "No failover since bondd started."},
-		"many":          {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "16 older", "2001:db8:1234:5678::1 did not answer the last probe", "192.168.1.1 is not asked while there is no link", "All 1,000 switches as JSON"},
-		"several":       {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link", "bond0 · 14 Mar, 15:06:26 UTC"},
+		"single": {"2001:db8:1234:5678:5054:ff:fe12:34a0/64", "No failover since bondd started.",
+			`/perm/bondd/bondd.toml:3:11: warning: "eth0" is the only slave, so nothing takes over when it fails`},
+		"many":    {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "16 older", "2001:db8:1234:5678::1 did not answer the last probe", "192.168.1.1 is not asked while there is no link", "All 1,000 switches as JSON"},
+		"several": {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link", "bond0 · 14 Mar, 15:06:26 UTC"},
 
 		"path-dead": {
 			"look at its cable, its switch port and the card itself", "eth0 path is dead 1 Gbit/s", "eth0 fail: no answer from 192.168.1.1", "eth1 pass: 192.168.1.1 answers in 0.44 ms",

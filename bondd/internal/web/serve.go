@@ -10,11 +10,9 @@ import (
 	"time"
 
 	toolkit "github.com/prometheus/exporter-toolkit/web"
-	"golang.org/x/net/netutil"
 )
 
 const (
-	maxConnections = 128     // open at once; more wait in the kernel's queue
 	maxHeaderBytes = 1 << 14 // of a request
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 20 * time.Second
@@ -33,12 +31,26 @@ func Serve(ctx context.Context, listen, webConfig string, h http.Handler, log *s
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", listen, err)
 	}
-	return serve(ctx, netutil.LimitListener(l, maxConnections), webConfig, h, log)
+	return serve(ctx, l, webConfig, h, log)
+}
+
+// http2Limits bound what one connection of HTTP/2 may hold in memory, of which
+// there is a share for each of its streams. The defaults of 250 streams, frames
+// of 1 MB and 1 MB for the body of every request are meant for larger machines.
+func http2Limits() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          8,
+		MaxReadFrameSize:              16 << 10, // the least there is
+		MaxReceiveBufferPerConnection: 64 << 10, // likewise
+		MaxReceiveBufferPerStream:     64 << 10,
+		WriteByteTimeout:              writeTimeout,
+	}
 }
 
 // serve owns l and closes it.
 func serve(ctx context.Context, l net.Listener, webConfig string, h http.Handler, log *slog.Logger) error {
-	defer l.Close()
+	bounded := newConnections(l, log)
+	defer bounded.Close()
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
 	server := &http.Server{
@@ -48,6 +60,9 @@ func serve(ctx context.Context, l net.Listener, webConfig string, h http.Handler
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             http2Limits(),
+		ConnState:         bounded.state,
+		ConnContext:       bounded.context,
 		// Broken requests are their sender's affair and would fill the log.
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return requests },
@@ -55,7 +70,7 @@ func serve(ctx context.Context, l net.Listener, webConfig string, h http.Handler
 
 	servedC := make(chan error, 1)
 	go func() {
-		servedC <- toolkit.Serve(l, server, &toolkit.FlagConfig{WebConfigFile: &webConfig}, log)
+		servedC <- toolkit.Serve(bounded, server, &toolkit.FlagConfig{WebConfigFile: &webConfig}, log)
 	}()
 	select {
 	case err := <-servedC:

@@ -98,7 +98,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"boot"}, errUsage.Error()},
 		{[]string{"unplug"}, "which card"},
 		{[]string{"plug", ""}, "make plug NIC=eth0"},
-		{[]string{"run", "-http", "0"}, "ports from 1 to 65535"},
+		{[]string{"run", "-http", "0"}, "a port from 1 to 65535"},
 		{[]string{"run", "now"}, `unexpected argument "now"`},
 	} {
 		err := dispatch(t.Context(), tt.args, io.Discard)

@@ -35,7 +35,6 @@ type options struct {
 	model    string
 	nics     int
 	http     int
-	https    int
 	firmware string
 	accel    string
 }
@@ -48,7 +47,6 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.model, "nic-model", "virtio-net-pci", "`MODEL` of the network cards: e1000 (which in QEMU hears nothing for a second after each switch), pcnet, rtl8139, virtio-net-pci or vmxnet3")
 	f.IntVar(&o.nics, "nics", 2, "`NUMBER` of network cards, named eth0, eth1, … here")
 	f.IntVar(&o.http, "http", 8080, "`PORT` of localhost that leads to the appliance's page")
-	f.IntVar(&o.https, "https", 8443, "`PORT` of localhost that leads to gokrazy's own pages; 0 for none")
 	f.StringVar(&o.firmware, "firmware", "bios", "bios or uefi")
 	f.StringVar(&o.accel, "accel", "", "kvm, tcg or auto; the environment variable BONDD_ACCEL if empty, else auto")
 	if err := f.Parse(args); err != nil {
@@ -59,8 +57,8 @@ func parseOptions(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q; see appliance run -help", f.Arg(0))
 	case o.nics < 0:
 		return o, fmt.Errorf("-nics %d: a machine has 0 cards or more", o.nics)
-	case o.http < 1 || o.http > 65535 || o.https < 0 || o.https > 65535:
-		return o, errors.New("-http and -https are ports from 1 to 65535")
+	case o.http < 1 || o.http > 65535:
+		return o, errors.New("-http is a port from 1 to 65535")
 	}
 	return o, nil
 }
@@ -72,9 +70,6 @@ func (o options) config() vm.Config {
 		Firmware: vm.Firmware(o.firmware),
 		Accel:    vm.Accel(o.accel),
 		Network:  vm.Network{Forwards: []vm.Forward{{Listen: local(o.http), Port: 80}}},
-	}
-	if o.https != 0 {
-		c.Network.Forwards = append(c.Network.Forwards, vm.Forward{Listen: local(o.https), Port: 8443})
 	}
 	for range o.nics {
 		c.NICs = append(c.NICs, vm.NIC{Model: o.model})
@@ -184,10 +179,7 @@ func saveConsole(m *vm.VM) error {
 
 // announce says where the page is and what to try.
 func (o options) announce(out io.Writer) {
-	fmt.Fprintf(out, "\n  the page        http://localhost:%d/\n", o.http)
-	if o.https != 0 {
-		fmt.Fprintf(out, "  gokrazy's page  https://localhost:%d/   user gokrazy, password in %s\n", o.https, o.password)
-	}
+	fmt.Fprintf(out, "\n  the page        http://localhost:%d/\n  to change it    user gokrazy, password in %s\n", o.http, o.password)
 	if o.nics > 0 {
 		fmt.Fprint(out, "  pull a cable    make unplug NIC=eth0\n  put it back     make plug NIC=eth0\n")
 	}

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"bondd.internal/image/build"
 )
 
 // machine makes a system with one disk, sdx of 64 MiB with the partition sdx1,
@@ -73,7 +76,9 @@ func TestWritesAfterAsking(t *testing.T) {
 	if err := run(t.Context(), []string{"-image", image, link}, s, strings.NewReader("sdx\n"), &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	for _, want := range []string{"model  ATA Example SSD 64\n", "size   0.1 GB\n", "Type its name, sdx,", "writing 100 %\n", "reading back 100 %\n", "now holds the appliance"} {
+	for _, want := range []string{"model          ATA Example SSD 64\n", "size           0.1 GB\n",
+		"configuration  not known: " + filepath.Join(filepath.Dir(image), "image.env") + " does not describe this image\n",
+		"Type its name, sdx,", "writing 100 %\n", "reading back 100 %\n", "now holds the appliance"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("output lacks %q:\n%s", want, &out)
 		}
@@ -91,6 +96,54 @@ func TestWritesAfterAsking(t *testing.T) {
 	}
 	if len(got) != 48<<20 || !bytes.Equal(got[len(img):], []byte(strings.Repeat("old", 16<<20))[len(img):]) {
 		t.Error("the disk was changed behind the image")
+	}
+}
+
+// What the image was built with is shown before the question.
+func TestShowsInputs(t *testing.T) {
+	s, disk, image := machine(t, nil)
+	built := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(image, built, built); err != nil {
+		t.Fatal(err)
+	}
+	inputs := build.Inputs{Version: "v1.2-3-gabcdef012345", Password: "build/admin-password", Image: built}
+	for config, want := range map[string]string{
+		"":           "configuration  none: the built-in default runs\n",
+		"bondd.toml": "configuration  bondd.toml (SHA-256 2d711642b726b044…)\n",
+	} {
+		inputs.Config, inputs.ConfigSHA256 = config, build.Sum([]byte("x"))
+		if err := inputs.Write(image); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := run(t.Context(), []string{"-image", image, disk}, s, strings.NewReader("no\n"), &out)
+		if err == nil || !strings.Contains(err.Error(), "not confirmed") {
+			t.Errorf("error %v, want that nothing was written", err)
+		}
+		shown, _, asked := strings.Cut(out.String(), "Type its name, sdx,")
+		for _, want := range []string{want, "version        v1.2-3-gabcdef012345\n", "password       build/admin-password (user gokrazy)\n"} {
+			if !asked || !strings.Contains(shown, want) {
+				t.Errorf("before the question there is no %q:\n%s", want, &out)
+			}
+		}
+	}
+}
+
+// Before an image is built, its disk is looked at, and nothing more.
+func TestCheck(t *testing.T) {
+	s, disk, _ := machine(t, map[string]string{"sys/class/block/sdx/size": "4194304\n"})
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out); err != nil || out.Len() > 0 {
+		t.Errorf("a good disk: %v\n%s", err, &out)
+	}
+	for disk, want := range map[string]string{disk + "1": "sdx1 is a partition", disk + "q": "does not exist"} {
+		if err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", disk, err, want)
+		}
+	}
+	s, disk, _ = machine(t, nil) // of 64 MiB
+	if err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out); err == nil || !strings.Contains(err.Error(), "is too small") {
+		t.Errorf("a small disk: error %v", err)
 	}
 }
 

@@ -1,9 +1,11 @@
 // Command flash writes the disk image of the appliance to a real disk.
 //
 //	flash [-image FILE] /dev/sdX
+//	flash -check /dev/sdX
 //
-// It shows the disk's model and size and asks before it writes. It refuses a
-// disk any part of which is in use. After writing it reads the disk back and
+// It shows the disk's model and size, and what the image was built with, and asks
+// before it writes. It refuses a disk any part of which is in use; -check does no
+// more than that, before an image is built. After writing it reads the disk back and
 // compares. It needs root for opening the disk, and for nothing else.
 package main
 
@@ -41,6 +43,7 @@ func main() {
 func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("flash", flag.ContinueOnError)
 	image := flags.String("image", "build/appliance.img", "the image to write, from `FILE`")
+	check := flags.Bool("check", false, "only say whether the disk can be written to; no image is needed")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "usage: flash [-image FILE] /dev/sdX\n\nWrites the image of the appliance to a whole disk, after asking.\n\n")
 		flags.PrintDefaults()
@@ -51,6 +54,13 @@ func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout i
 	if flags.NArg() != 1 {
 		flags.Usage()
 		return errors.New("name one disk, such as /dev/sdb")
+	}
+	if *check {
+		d, err := s.inspect(flags.Arg(0))
+		if err != nil {
+			return err
+		}
+		return d.accepts(build.DefaultSize)
 	}
 
 	src, err := os.Open(*image)
@@ -76,8 +86,25 @@ func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout i
 	if err := d.accepts(info.Size()); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "disk   %s\nmodel  %s\nsize   %s\nimage  %s, %s, of which %s for /perm\n\nEverything on this disk will be lost. Type its name, %s, to go on: ",
-		d.path, d.model, gigabytes(d.size), *image, gigabytes(info.Size()), gigabytes(perm.Size), d.name)
+	inputs, err := build.ReadInputs(*image)
+	if err != nil {
+		return err
+	}
+	lines := [][2]string{
+		{"disk", d.path},
+		{"model", d.model},
+		{"size", gigabytes(d.size)},
+		{"image", fmt.Sprintf("%s, %s, of which %s for /perm", *image, gigabytes(info.Size()), gigabytes(perm.Size))},
+	}
+	if inputs == nil || inputs.Image.IsZero() {
+		lines = append(lines, [2]string{"configuration", fmt.Sprintf("not known: %s does not describe this image", build.InputsFile(*image))})
+	} else {
+		lines = append(lines, inputs.Lines()...)
+	}
+	for _, line := range lines {
+		fmt.Fprintf(stdout, "%-14s %s\n", line[0], line[1])
+	}
+	fmt.Fprintf(stdout, "\nEverything on this disk will be lost. Type its name, %s, to write this image to it: ", d.name)
 	answer, err := bufio.NewReader(stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read answer: %w", err)

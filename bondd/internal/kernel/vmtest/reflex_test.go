@@ -66,7 +66,7 @@ func newReflex(t testing.TB) *reflex {
 		close(began)
 	}
 	n, answered := int64(0), error(nil) // of this round
-	handle := func(ev *kernel.LinkEvent) {
+	handle := func(ev *state.LinkEvent) {
 		if ev.Lost {
 			t.Error("events were lost")
 		}

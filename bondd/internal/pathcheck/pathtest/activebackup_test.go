@@ -30,15 +30,7 @@ func newBond(t testing.TB) *netlab.LAN {
 
 // active is the bond's active slave.
 func active(lan *netlab.LAN) string {
-	var links []struct {
-		LinkInfo struct {
-			Data struct {
-				ActiveSlave string `json:"active_slave"`
-			} `json:"info_data"`
-		} `json:"linkinfo"`
-	}
-	lan.Host.IPJSON(&links, "link show bond0")
-	return links[0].LinkInfo.Data.ActiveSlave
+	return linksOf(lan.Host)["bond0"].LinkInfo.Data.ActiveSlave
 }
 
 // traffic is a stream of packets in each direction, with all the ARP and
@@ -80,6 +72,7 @@ func TestSwitchIsNotMisled(t *testing.T) {
 	for _, slave := range []string{"eth0", "eth1"} {
 		if slave != active(lan) {
 			lan.Host.IP("link set bond0 type bond active_slave " + slave)
+			c.probeFrom("eth0", "eth1")
 		}
 		traffic(t, lan, 200*time.Millisecond) // the switch has to know where the bond is
 		table := watch(t, lan.Peer)

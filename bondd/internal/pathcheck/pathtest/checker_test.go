@@ -31,6 +31,12 @@ type setup struct {
 	Strict  bool
 }
 
+// A scene is what a checker is told of a bond and its slaves.
+type scene struct {
+	Bond   pathcheck.Bond
+	Slaves []pathcheck.Slave
+}
+
 // A report is what a checker found, and when it told.
 type report struct {
 	At    time.Time
@@ -69,14 +75,14 @@ func serveChecker(log *slog.Logger) error {
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
 	for {
-		var slaves []pathcheck.Slave
-		if err := in.Decode(&slaves); errors.Is(err, io.EOF) {
+		var s scene
+		if err := in.Decode(&s); errors.Is(err, io.EOF) {
 			cancel()
 			return <-done
 		} else if err != nil {
 			return err
 		}
-		c.SetSlaves(slaves)
+		c.SetSlaves(s.Bond, s.Slaves)
 	}
 }
 
@@ -151,28 +157,61 @@ func (c *checker) stop() {
 	}
 }
 
-// probeFrom tells the checker of the named interfaces as they are now. Their
-// permanent addresses are those that netlab gives: a veth has none by itself.
+// probeFrom tells the checker of the named interfaces as they are now, and of
+// bond0. Their permanent addresses are those that netlab gives: a veth has none
+// by itself.
 func (c *checker) probeFrom(names ...string) {
 	c.t.Helper()
-	var slaves []pathcheck.Slave
+	var s scene
 	links := linksOf(c.ns)
+	bond, isBond := links["bond0"]
+	info := bond.LinkInfo.Data
+	if isBond && info.Mode != "balance-alb" {
+		s.Bond.Index = bond.Index
+	}
+	if isBond {
+		s.Bond.Addresses = addressesOf(c.ns, "bond0")
+	}
 	for i, name := range names {
 		if l, ok := links[name]; ok {
-			slaves = append(slaves, pathcheck.Slave{Name: name, Index: l.Index, LinkUp: slices.Contains(l.Flags, "LOWER_UP"),
-				MAC: state.MAC{0x02, 5: byte(i)}})
+			s.Slaves = append(s.Slaves, pathcheck.Slave{Name: name, Index: l.Index, LinkUp: slices.Contains(l.Flags, "LOWER_UP"),
+				MAC: state.MAC{0x02, 5: byte(i)}, Active: info.Mode == "active-backup" && info.ActiveSlave == name})
 		}
 	}
-	if err := c.slaves.Encode(slaves); err != nil {
+	if err := c.slaves.Encode(s); err != nil {
 		c.t.Fatalf("tell a checker of its slaves: %v", err)
 	}
 }
 
+// addressesOf are the IPv4 addresses of an interface.
+func addressesOf(ns *netlab.Namespace, dev string) []netip.Prefix {
+	var list []struct {
+		Addresses []struct {
+			Local string `json:"local"`
+			Bits  int    `json:"prefixlen"`
+		} `json:"addr_info"`
+	}
+	ns.IPJSON(&list, "-4 addr show dev "+dev)
+	var prefixes []netip.Prefix
+	for _, l := range list {
+		for _, a := range l.Addresses {
+			prefixes = append(prefixes, netip.PrefixFrom(netip.MustParseAddr(a.Local), a.Bits))
+		}
+	}
+	return prefixes
+}
+
 // A link is an interface as ip(8) shows it.
 type link struct {
-	Index int      `json:"ifindex"`
-	Name  string   `json:"ifname"`
-	Flags []string `json:"flags"`
+	Index    int      `json:"ifindex"`
+	Name     string   `json:"ifname"`
+	Flags    []string `json:"flags"`
+	LinkInfo struct {
+		Data struct {
+			Mode        string `json:"mode"`
+			ActiveSlave string `json:"active_slave"`
+		} `json:"info_data"`
+	} `json:"linkinfo"`
 }
 
 func linksOf(ns *netlab.Namespace) map[string]link {

@@ -39,7 +39,7 @@ async function refresh() {
 function connected() {
   goodAt = new Date();
   document.documentElement.classList.remove("stale");
-  setText(live, "Live");
+  setText(live, document.documentElement.dataset.health === "unknown" ? "Not live" : "Live");
   lost.hidden = true;
 }
 

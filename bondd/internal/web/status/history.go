@@ -10,6 +10,10 @@ import (
 // Its list is never null.
 type History struct {
 	Switches []Switch `json:"switches"` // newest first
+
+	// SnapshotAgeSeconds is how long ago the engine published this. Over 5
+	// seconds the latest entries may be missing.
+	SnapshotAgeSeconds float64 `json:"snapshot_age_seconds"`
 }
 
 // A Switch is one entry of the flight recorder, as state.Switch has it, with

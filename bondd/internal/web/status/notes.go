@@ -20,6 +20,14 @@ type Note struct {
 	Detail string // figures for the curious; may be empty
 }
 
+// parked is the beginning of what is said of a parked slave.
+func parked(quiet bool) string {
+	if quiet {
+		return "parked and down, so that the switch sends nothing to it: out of the bond until "
+	}
+	return "parked: out of the bond until "
+}
+
 // Notes says what else there is to know of a slave than its Word: what it gets
 // answers from, for how long it is held out, how far it has agreed by LACP.
 func (s Slave) Notes() []Note {
@@ -32,7 +40,7 @@ func (s Slave) Notes() []Note {
 		if s.PathUp != nil && !*s.PathUp {
 			until = "its path is back"
 		}
-		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: "parked: out of the bond until " + until})
+		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: parked(s.Quiet) + until})
 	}
 	if s.Suppressed {
 		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: s.heldOut()})

@@ -10,16 +10,21 @@ import (
 
 // A Status is the document that /api/v1/status serves. No list in it is null.
 type Status struct {
-	Version       string         `json:"version"`
-	UptimeSeconds int64          `json:"uptime_seconds"`
-	Time          time.Time      `json:"time"` // when the state was read
-	OK            bool           `json:"ok"`   // as /healthz has it
-	FirstError    string         `json:"first_error"`
-	Hardware      hwprobe.Report `json:"hardware"`
-	Bonds         []Bond         `json:"bonds"`
-	Config        Config         `json:"config"`
-	Events        []state.Event  `json:"events"`   // newest first
-	Switches      []Switch       `json:"switches"` // the latest 5, newest first; /api/v1/history has all
+	Version       string    `json:"version"`
+	UptimeSeconds int64     `json:"uptime_seconds"`
+	Time          time.Time `json:"time"` // when the state was read
+	OK            bool      `json:"ok"`   // as /healthz has it
+	FirstError    string    `json:"first_error"`
+
+	// SnapshotAgeSeconds is how long ago the engine published this. It does so
+	// every second; over 5 seconds nothing in here is known any more.
+	SnapshotAgeSeconds float64 `json:"snapshot_age_seconds"`
+
+	Hardware hwprobe.Report `json:"hardware"`
+	Bonds    []Bond         `json:"bonds"`
+	Config   Config         `json:"config"`
+	Events   []state.Event  `json:"events"`   // newest first
+	Switches []Switch       `json:"switches"` // the latest 5, newest first; /api/v1/history has all
 }
 
 // latestSwitches is how many switches are in a Status.
@@ -72,6 +77,7 @@ type Slave struct {
 
 	Prio           int        `json:"prio"`             // preference beside the configured order; higher is preferred
 	Paths          []Path     `json:"paths"`            // one for each target, in the configured order
+	Quiet          bool       `json:"quiet"`            // parked and down, so that a switch with a static group sends nothing to it
 	Parked         bool       `json:"parked"`           // out of the bond until its path is back: the mode has no other way to spare it
 	Penalty        float64    `json:"penalty"`          // of flap damping; 0 without damping
 	ReuseAt        *time.Time `json:"reuse_at"`         // when it is no longer held out if it does not fail again; null: it is not held out
@@ -92,15 +98,26 @@ type Path struct {
 
 // Config says which configuration runs and how well.
 type Config struct {
-	Source       string     `json:"source"` // a file's path, or "built-in default"
-	Error        string     `json:"error"`  // why the file that should run does not; empty if it does
+	Source       string     `json:"source"`   // a file's path, or "built-in default"
+	Error        string     `json:"error"`    // why the file that should run does not; empty if it does
+	Warnings     []string   `json:"warnings"` // what is in the file and hardly means what was wanted
 	Applied      bool       `json:"applied"`
 	ConfirmUntil *time.Time `json:"confirm_until"` // null: nothing awaits confirmation
 	Drift        []string   `json:"drift"`         // what the kernel has that differs from the configuration
 }
 
-// From says what is in a snapshot. The result shares the snapshot's lists and
-// must be left unchanged like it.
+// At is From for a reader at the time now, by time.Now, to whom the snapshot may
+// be too old.
+func At(s *state.Snapshot, now time.Time) *Status {
+	st := From(s)
+	st.SnapshotAgeSeconds = s.Age(now).Seconds()
+	st.FirstError = s.FirstErrorAt(now)
+	st.OK = st.FirstError == ""
+	return st
+}
+
+// From says what is in a snapshot, as if it was published just now. The result
+// shares the snapshot's lists and must be left unchanged like it.
 func From(s *state.Snapshot) *Status {
 	st := &Status{
 		Version:       s.Version,
@@ -112,6 +129,7 @@ func From(s *state.Snapshot) *Status {
 		Config: Config{
 			Source:       s.Config.Source,
 			Error:        s.Config.Error,
+			Warnings:     orEmpty(s.Config.Warnings),
 			Applied:      s.Config.Applied,
 			ConfirmUntil: timeOrNil(s.Config.ConfirmUntil),
 			Drift:        orEmpty(s.Config.Drift),
@@ -182,6 +200,7 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		Prio:           s.Prio,
 		Paths:          make([]Path, 0, len(s.Paths)),
 		Parked:         s.Parked,
+		Quiet:          s.Quiet,
 		Penalty:        s.Penalty,
 		ReuseAt:        timeOrNil(s.ReuseAt),
 		FastLinkDown:   s.FastLinkDown,
@@ -203,12 +222,15 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 }
 
 // Settled is the status without what changes all the time by itself: the clock,
-// the counters of traffic and of probes, and a penalty that decays. Two
+// the age, the counters of traffic and of probes, and a penalty that decays. Two
 // snapshots differ in it only if something happened that a person would want to
 // see.
 func (st *Status) Settled() *Status {
 	settled := *st
 	settled.UptimeSeconds, settled.Time = 0, time.Time{}
+	if settled.SnapshotAgeSeconds = 0; st.Stale() {
+		settled.FirstError = "" // says how old
+	}
 	settled.Bonds = make([]Bond, len(st.Bonds))
 	for i, b := range st.Bonds {
 		b.Counters = state.Counters{}

@@ -60,6 +60,7 @@ func TestNamesInJSON(t *testing.T) {
 		"config.source":                         "/perm/bondd/bondd.toml",
 		"config.confirm_until":                  nil,
 		"config.drift":                          []any{},
+		"config.warnings":                       []any{},
 
 		"bonds.0.path_policy":                      "all",
 		"bonds.0.chosen":                           "",
@@ -223,7 +224,7 @@ func TestListsAreNeverNull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, list := range []string{"findings", "nics", "bonds", "slaves", "addresses", "gateways", "drift", "events", "paths", "switches"} {
+	for _, list := range []string{"findings", "nics", "bonds", "slaves", "addresses", "gateways", "drift", "warnings", "events", "paths", "switches"} {
 		if strings.Contains(string(text), `"`+list+`":null`) {
 			t.Errorf("%s is null in %s", list, text)
 		}

@@ -17,10 +17,24 @@ const (
 	Healthy  Health = "healthy"
 	Degraded Health = "degraded" // it carries traffic, but not every slave could
 	Down     Health = "down"     // it carries none
+	Unknown  Health = "unknown"  // of all bonds together: what is known of them is too old
 )
 
-// Health is the state of the worst bond; without a bond it is Down.
+// Stale reports whether the engine has published nothing for so long that
+// nothing in the status is known any more.
+func (st *Status) Stale() bool { return st.SnapshotAgeSeconds > state.MaxAge.Seconds() }
+
+// Age writes how long ago the engine published the status: "12 s".
+func (st *Status) Age() string {
+	return Span(time.Duration(st.SnapshotAgeSeconds * float64(time.Second)))
+}
+
+// Health is the state of the worst bond; without a bond it is Down. Of a status
+// that is Stale it is Unknown.
 func (st *Status) Health() Health {
+	if st.Stale() {
+		return Unknown
+	}
 	worst := Healthy
 	if len(st.Bonds) == 0 {
 		worst = Down
@@ -40,6 +54,13 @@ func (st *Status) Health() Health {
 
 // Headline is the one sentence that answers "is it healthy?", without a full stop.
 func (st *Status) Headline() string {
+	if st.Stale() {
+		of := "the bonds"
+		if len(st.Bonds) == 1 {
+			of = st.Bonds[0].Name
+		}
+		return "The state of " + of + " is not known: bondd's engine does not run, or waits for the kernel"
+	}
 	switch len(st.Bonds) {
 	case 0:
 		return st.whyNoBond()

@@ -1,0 +1,448 @@
+package core
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"bondd.internal/bondd/internal/failover"
+	"bondd.internal/bondd/internal/state"
+)
+
+// A link is what is known of one interface from events and polls, which are
+// newer than the last read.
+type link struct {
+	up   bool      // up and with carrier, by rtnetlink
+	upAt time.Time // when that was reported
+
+	// asked is what ethtool said last; it counts only once it said "link", for
+	// some drivers never do.
+	asked   bool
+	trusted bool
+
+	changed  time.Time // when it last gained or lost its link, by any watch
+	returned time.Time // when it last gained it
+}
+
+// set takes a change of carrier. What ethtool said before is void.
+func (l *link) set(up bool, at time.Time) {
+	l.up, l.upAt, l.asked = up, at, up && l.trusted
+	l.note(up, at)
+}
+
+func (l *link) note(up bool, at time.Time) {
+	l.changed = at
+	if up {
+		l.returned = at
+	}
+}
+
+// linkUp combines the watches: each alone may find that a link is gone.
+func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }
+
+// lostEvents notes that events are missing: what was prepared is void until
+// everything was read again.
+func (c *Core) lostEvents() {
+	c.totals.Resyncs++
+	c.log(slog.LevelWarn, "link events were lost: everything is read again")
+	c.out.Prepared = &Prepared{Consumed: neverConsumed}
+	c.read(0)
+}
+
+// neverConsumed is a count of events that the fast path never reaches.
+const neverConsumed = ^uint64(0)
+
+// apply implements Input.
+func (ev LinkEvent) apply(c *Core) {
+	c.reading.consumed = ev.Count
+	if ev.Missed || ev.Lost {
+		c.lostEvents()
+		return
+	}
+	if ev.Received.Before(c.reading.last) {
+		c.prepare() // older than what was read since
+		return
+	}
+	if b := c.bondByIndex(ev.Index); b != nil && ev.Failover && b.cfg.HasActiveSlave() {
+		c.driverMoved(b, ev.Active, ev.Received)
+	}
+	l := c.links[ev.Index]
+	if l == nil {
+		c.read(settle) // a new interface: the read tells what it is
+		return
+	}
+	// Most events about a slave are not about its carrier. Those say what a
+	// driver was known to say before, and a poll may have found out more since.
+	if l.up != ev.LinkUp {
+		l.set(ev.LinkUp, ev.Received)
+		if ev.LinkUp && c.wanted(ev.Index) {
+			c.probeHardware() // for its speed and duplex
+		}
+	}
+	b := c.bondOf(ev.Index)
+	reacted := ev.Reaction.Bond != 0
+	if reacted {
+		if of := c.bondByIndex(ev.Reaction.Bond); of != nil {
+			a := ev.Reaction
+			a.reason, a.since = state.ReasonLink, ev.Received
+			c.acted(of, &a)
+		}
+	}
+	if b != nil {
+		if !reacted || ev.Reaction.Err != nil {
+			c.decide(b, ev.Received)
+		}
+		c.out.Publish = true
+	}
+	c.prepare()
+	if b != nil || c.bondByIndex(ev.Index) != nil || ev.Gone || c.wanted(ev.Index) {
+		c.read(settle)
+	}
+}
+
+// driverMoved takes the driver's word that a bond has another active slave.
+func (c *Core) driverMoved(b *bond, active int, at time.Time) {
+	if at.After(b.actedAt) {
+		b.active = active
+	}
+	c.moved(b, active, at)
+	if !b.activeBackup() {
+		c.out.Publish = true
+		return
+	}
+	if active != 0 { // the driver may be about to choose another one
+		c.decide(b, at)
+		c.out.Publish = true
+	}
+}
+
+// apply implements Input.
+func (p Poll) apply(c *Core) {
+	c.totals.Polls++
+	c.totals.PollDuration.Observe(p.Took.Seconds())
+	if p.Err != nil {
+		return
+	}
+	for _, index := range c.order(p.Up) {
+		up, l := p.Up[index], c.links[index]
+		if l == nil || p.Began.Before(l.upAt) || p.Began.Before(c.reading.last) {
+			continue // an event or a read is newer
+		}
+		if up {
+			l.trusted = true
+		}
+		before := l.linkUp()
+		l.asked = up
+		b := c.bondOf(index)
+		if b == nil || !l.trusted {
+			continue
+		}
+		if up != l.up {
+			c.totals.Disagreements++
+			c.read(settle)
+		}
+		changed := l.linkUp() != before
+		if changed {
+			l.note(up, p.Began)
+			c.out.Publish = true
+		}
+		if changed || up != l.up { // what disagrees for too long is a reason of its own
+			c.decide(b, p.Began.Add(p.Took))
+			c.prepare()
+		}
+	}
+}
+
+// order lists the links of a poll in the order of the last read, so that the
+// same inputs always give the same outputs.
+func (c *Core) order(up map[int]bool) []int {
+	indexes := make([]int, 0, len(up))
+	for i := range c.net.Links {
+		if index := c.net.Links[i].Index; hasKey(up, index) {
+			indexes = append(indexes, index)
+		}
+	}
+	return indexes
+}
+
+func hasKey(m map[int]bool, key int) bool { _, ok := m[key]; return ok }
+
+// apply implements Input.
+func (r PathReport) apply(c *Core) {
+	b := c.bond(r.Bond)
+	if b == nil {
+		return
+	}
+	// A path that was dead when the link went is dead when the link returns,
+	// until it has replied for long enough: the decision must not be made in between.
+	for index, paths := range r.Paths {
+		old := b.paths[index]
+		for t := range min(len(paths), len(old)) {
+			if paths[t].State == state.PathUnknown && old[t].State == state.PathDown {
+				paths[t].State = state.PathDown
+			}
+		}
+	}
+	b.paths = r.Paths
+	c.decide(b, c.now)
+	c.out.Publish = true
+	c.prepare()
+}
+
+// apply implements Input.
+func (r NetworkRead) apply(c *Core) {
+	if !c.reading.at.After(r.Began) { // else it is wanted for what happened since
+		c.reading.at = time.Time{}
+	}
+	if r.Err != nil {
+		if c.reading.err != r.Err.Error() {
+			c.reading.err = r.Err.Error()
+			c.log(slog.LevelError, "the kernel's network state could not be read", slog.Any("err", r.Err))
+		}
+		c.out.Publish = true
+		return
+	}
+	if c.reading.err != "" {
+		c.reading.err = ""
+		c.log(slog.LevelInfo, "the kernel's network state can be read again")
+	}
+	if interfacesChanged(c.net.Network, r.Network) {
+		c.probeHardware()
+		c.hardware.judged = false
+	}
+	before := c.net
+	c.net, c.reading.last = newNetwork(r.Network), r.Began
+	c.readLinks(r.Began)
+	if !c.hardware.judged {
+		c.judge()
+	}
+	for _, b := range c.bonds {
+		c.adopt(b, before, r.Began)
+		c.compare(b)
+		c.decide(b, r.Began)
+		c.tune(b)
+	}
+	c.prepare()
+	c.out.Publish = true
+	c.converge()
+}
+
+// readLinks takes the links of the read that has begun then.
+func (c *Core) readLinks(began time.Time) {
+	seen := make(map[int]*link, len(c.net.Links))
+	for i := range c.net.Links {
+		l := c.links[c.net.Links[i].Index]
+		if l == nil {
+			l = new(link)
+		}
+		if up := c.net.Links[i].LinkUp(); up != l.up && !l.upAt.After(began) {
+			l.set(up, began)
+		}
+		seen[c.net.Links[i].Index] = l
+	}
+	c.links = seen
+	for index := range c.tunings {
+		if seen[index] == nil {
+			delete(c.tunings, index)
+		}
+	}
+}
+
+// adopt takes over what the kernel says of a bond: whatever was read is the
+// truth, and an active slave that bondd did not choose is the kernel's choice.
+func (c *Core) adopt(b *bond, before *network, now time.Time) {
+	b.index = 0
+	l := c.net.Link(b.cfg.Name)
+	if l == nil || l.Bond == nil {
+		b.active = 0
+		b.inherited, b.recalled = true, BondMemory{} // there is nothing to inherit
+		return
+	}
+	b.index, b.was = l.Index, l.Index
+	first := c.inherit(b, l)
+	active := l.Bond.ActiveSlave
+	// A read may be older than our own write; the next one is not.
+	older := !b.actedAt.Before(now) && b.cfg.HasActiveSlave()
+	if !b.activeBackup() {
+		if !older {
+			b.active = active
+			c.moved(b, active, now)
+			b.claims = nil
+		}
+		c.dropped(b, before, now)
+		c.agree(b, now)
+		return
+	}
+	if older {
+		return
+	}
+	b.active = active
+	// The events that led here may not have been taken yet, and are to be heard
+	// first. What no event reports counts at the next read.
+	if name := c.nameOf(active); !first && name != b.told && name != "" && b.told != "" && b.untold != active {
+		b.untold = active
+		c.read(0)
+		return
+	}
+	c.moved(b, active, now)
+	b.untold, b.claims = 0, nil
+	c.judgeHand(b)
+	c.agree(b, now)
+}
+
+// takesPart reports whether a link is one of the bond's slaves, parked ones included.
+func (b *bond) takesPart(l *state.Link) bool {
+	if l == nil || b.index == 0 {
+		return false
+	}
+	return l.Master == b.index && l.Slave != nil || l.Master == 0 && slices.Contains(b.parked, l.Name)
+}
+
+// view is what failover decides on.
+func (c *Core) view(b *bond) failover.Bond {
+	v := failover.Bond{
+		ActiveBackup: b.activeBackup(),
+		Active:       b.active,
+		Chosen:       b.ordered,
+		Held:         b.held,
+		Reselect:     reselects[b.cfg.Options["primary_reselect"]],
+		UpDelay:      b.cfg.UpDelay() > 0,
+		DownDelay:    b.cfg.DownDelay() > 0,
+		Monitored:    b.cfg.Miimon() > 0,
+		AllPaths:     b.cfg.PathPolicy != "any",
+		Targets:      len(b.cfg.Paths),
+		Slaves:       make([]failover.Slave, 0, len(b.slaves)),
+	}
+	for i := range b.slaves {
+		m := &b.slaves[i]
+		l := c.net.Link(m.name)
+		if !b.takesPart(l) {
+			continue
+		}
+		if l.Name == b.primary {
+			v.Primary = l.Index
+		}
+		known := c.links[l.Index]
+		s := failover.Slave{Index: l.Index, LinkUp: known.linkUp(), MII: state.MIIDown, Prio: b.cfg.Prio[m.ref],
+			Parked: l.Slave == nil || slices.Contains(b.parked, l.Name), Excused: b.excused[l.Name]}
+		if l.Slave != nil {
+			s.MII = l.Slave.MIIStatus
+			s.Lagging = !s.LinkUp && s.MII == state.MIIUp && known.up && c.now.Sub(known.changed) >= lagAfter
+		}
+		if nic := c.nic(l.Name); nic != nil && nic.SpeedMbps != nil {
+			s.Speed, s.FullDuplex = *nic.SpeedMbps, nic.Duplex == "full"
+		}
+		if w := b.watches[l.Name]; w != nil {
+			s.Suppressed = w.Suppressed(c.now)
+		}
+		s.Spare = v.ActiveBackup && b.spares(l.Name)
+		for t, p := range b.paths[l.Index] {
+			s.Paths[t] = p.State
+			if p.Proven {
+				s.Proven |= 1 << t
+			}
+		}
+		v.Slaves = append(v.Slaves, s)
+	}
+	return v
+}
+
+// lagAfter is how long a driver's carrier may say "link" after ethtool has said
+// "no link" before a bond that shares its traffic out does without the slave:
+// the bonding driver looks at the carrier alone.
+const lagAfter = 150 * time.Millisecond
+
+var reselects = map[string]failover.Reselect{
+	"always": failover.Always, "better": failover.Better, "failure": failover.Failure,
+}
+
+// probe says who checks the paths of a bond: every slave, and those that are parked.
+func (c *Core) probe(b *bond) {
+	if len(b.cfg.Paths) == 0 {
+		return
+	}
+	var from []ProbeSlave
+	for i := range b.slaves {
+		m := &b.slaves[i]
+		l := c.net.Link(m.name)
+		if !b.takesPart(l) {
+			continue
+		}
+		mac := l.PermanentMAC
+		if mac.IsZero() {
+			if nic := c.nic(m.name); nic != nil {
+				mac, _ = state.ParseMAC(nic.PermanentMAC)
+			}
+		}
+		from = append(from, ProbeSlave{Name: l.Name, Index: l.Index, MAC: mac, LinkUp: c.links[l.Index].linkUp(),
+			Active: b.activeBackup() && l.Index == b.active})
+	}
+	sender := c.sender(b)
+	if sender.equal(&b.sender) && slices.Equal(from, b.probes) {
+		return
+	}
+	b.sender, b.probes = sender, from
+	c.out.Probes = append(c.out.Probes, Probes{Bond: b.cfg.Name, Sender: sender, Slaves: from})
+}
+
+// sender is the bond itself as its checker has to know it. An address that
+// neither the configuration nor a lease gave it may be gone the next moment.
+func (c *Core) sender(b *bond) Sender {
+	s := Sender{Index: b.index}
+	if b.cfg.Mode() == "balance-alb" {
+		s.Index = 0 // the driver rewrites the ARP that the bond sends
+	}
+	for _, a := range c.net.Addresses {
+		switch {
+		case a.Index != b.index || !a.Prefix.Addr().Is4():
+		case slices.Contains(b.cfg.Addresses, a.Prefix) || b.lease != nil && b.lease.Prefix == a.Prefix:
+			s.Addresses = append(s.Addresses, a.Prefix)
+		default:
+			s.Foreign = append(s.Foreign, a.Prefix)
+		}
+	}
+	return s
+}
+
+// pathUp combines the paths of a slave by the bond's policy; nil while nothing
+// is known.
+func (b *bond) pathUp(paths []state.Path) *bool {
+	up, down := 0, 0
+	for i := range paths {
+		switch paths[i].State {
+		case state.PathUp, state.PathMissing:
+			up++
+		case state.PathDown:
+			down++
+		}
+	}
+	var is bool
+	switch {
+	case b.cfg.PathPolicy == "any" && up > 0:
+		is = true
+	case down > 0 && (b.cfg.PathPolicy != "any" || down == len(paths)):
+		is = false
+	case up > 0 && up == len(paths):
+		is = true
+	default:
+		return nil
+	}
+	return &is
+}
+
+// tune has every slave that was not asked yet report a lost link at once.
+func (c *Core) tune(b *bond) {
+	if !c.opts.Tune {
+		return
+	}
+	for i := range b.slaves {
+		l := c.net.Link(b.slaves[i].name)
+		if l == nil || b.index == 0 || l.Master != b.index {
+			continue
+		}
+		if _, asked := c.tunings[l.Index]; !asked {
+			c.tunings[l.Index] = ""
+			c.out.Tune = append(c.out.Tune, TuneRequest{Index: l.Index, Name: l.Name})
+		}
+	}
+}

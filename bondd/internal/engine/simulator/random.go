@@ -1,0 +1,80 @@
+package simulator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Random is a script of that many actions, by a seed.
+func Random(seed uint64, actions int) *Script {
+	r := rand.New(rand.NewPCG(seed, 11))
+	s := &Script{Setup: randomSetup(r)}
+	card := func() string { return fmt.Sprintf("eth%d", r.IntN(s.Setup.Slaves)) }
+	add := func(format string, args ...any) { s.Actions = append(s.Actions, Action(fmt.Sprintf(format, args...))) }
+	pick := func(words ...string) string { return words[r.IntN(len(words))] }
+	add("wait 5s")
+	for len(s.Actions) < actions {
+		switch n := r.IntN(100); {
+		case n < 30:
+			add("cable %s %s", card(), pick("out", "in"))
+		case n < 40 && s.Setup.Path:
+			add("path %s %s", card(), pick("dead", "alive"))
+		case n < 44 && s.Setup.Path:
+			add("target %s", pick("dead", "alive"))
+		case n < 48:
+			add("card %s %s", card(), pick("gone", "back"))
+		case n < 54:
+			add("failover %s", card())
+		case n < 57:
+			add("kernel active %s", card())
+		case n < 63:
+			add("restart")
+		case n < 66 && s.Setup.Faults:
+			add("inventory %s", pick("fails", "works"))
+		case n < 69 && s.Setup.Faults:
+			add("reads %s", pick("fail", "work"))
+		case n < 71 && s.Setup.Faults:
+			add("refuse %d", 1+r.IntN(3))
+		default:
+			add("wait %s", randomWait(r))
+		}
+	}
+	return s
+}
+
+func randomWait(r *rand.Rand) time.Duration {
+	longest := []time.Duration{2 * time.Millisecond, 150 * time.Millisecond, 2 * time.Second, 10 * time.Second, 60 * time.Second}
+	return time.Duration(r.Int64N(int64(longest[r.IntN(len(longest))]))).Round(100*time.Microsecond) + 100*time.Microsecond
+}
+
+var modes = []string{"active-backup", "active-backup", "active-backup", "balance-rr", "balance-xor", "broadcast", "balance-tlb", "balance-alb"}
+
+func randomSetup(r *rand.Rand) Setup {
+	s := Setup{Mode: modes[r.IntN(len(modes))], Slaves: 2 + r.IntN(2)}
+	if r.IntN(2) == 0 {
+		s.Primary = fmt.Sprintf("eth%d", r.IntN(s.Slaves))
+	} else if r.IntN(4) == 0 {
+		for range s.Slaves {
+			s.Prio = append(s.Prio, 10*r.IntN(3))
+		}
+	}
+	if r.IntN(8) == 0 {
+		for range s.Slaves {
+			s.Kinds = append(s.Kinds, []string{"igb", "e1000e"}[r.IntN(2)])
+		}
+	}
+	s.Path = r.IntN(3) > 0
+	s.Damping = r.IntN(3) == 0
+	s.Faults = r.IntN(3) == 0
+	if r.IntN(3) == 0 {
+		s.Forward = time.Duration(1+r.IntN(30)) * time.Second
+	}
+	if r.IntN(3) == 0 {
+		s.Train = time.Duration(r.IntN(3000)) * time.Millisecond
+	}
+	if r.IntN(4) == 0 {
+		s.Lag = time.Duration(r.IntN(2000)) * time.Millisecond
+	}
+	return s
+}

@@ -1,0 +1,166 @@
+package simulator
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Script is a World and what happens in it. Its text begins with a line that
+// describes the World, such as
+//
+//	world active-backup slaves=3 primary=eth0 path damping forward=30s
+//
+// Lines that begin with # are comments.
+type Script struct {
+	Setup   Setup
+	Actions []Action
+}
+
+// ParseScript reads a script.
+func ParseScript(text string) (*Script, error) {
+	s := &Script{}
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case s.Setup.Mode == "":
+			setup, err := parseSetup(line)
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", i+1, err)
+			}
+			s.Setup = setup
+		default:
+			s.Actions = append(s.Actions, Action(line))
+		}
+	}
+	return s, nil
+}
+
+func parseSetup(line string) (Setup, error) {
+	f := strings.Fields(line)
+	if len(f) < 2 || f[0] != "world" {
+		return Setup{}, fmt.Errorf("%q is not a world", line)
+	}
+	s := Setup{Mode: f[1], Slaves: 2}
+	for _, word := range f[2:] {
+		key, value, _ := strings.Cut(word, "=")
+		var err error
+		switch key {
+		case "slaves":
+			s.Slaves, err = strconv.Atoi(value)
+		case "primary":
+			s.Primary = value
+		case "path":
+			s.Path = true
+		case "damping":
+			s.Damping = true
+		case "faults":
+			s.Faults = true
+		case "kinds":
+			s.Kinds = strings.Split(value, ",")
+		case "updelay":
+			s.UpDelay = value
+		case "prio":
+			for _, p := range strings.Split(value, ",") {
+				n, aerr := strconv.Atoi(p)
+				s.Prio, err = append(s.Prio, n), aerr
+			}
+		case "forward":
+			s.Forward, err = time.ParseDuration(value)
+		case "lag":
+			s.Lag, err = time.ParseDuration(value)
+		case "train":
+			s.Train, err = time.ParseDuration(value)
+		default:
+			err = fmt.Errorf("%q is not a property of a world", word)
+		}
+		if err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// String is the script's text.
+func (s *Script) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "world %s slaves=%d", s.Setup.Mode, s.Setup.Slaves)
+	word := func(key, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, " %s=%s", key, value)
+		}
+	}
+	flag := func(key string, set bool) {
+		if set {
+			b.WriteString(" " + key)
+		}
+	}
+	word("primary", s.Setup.Primary)
+	flag("path", s.Setup.Path)
+	flag("damping", s.Setup.Damping)
+	flag("faults", s.Setup.Faults)
+	word("updelay", s.Setup.UpDelay)
+	word("kinds", strings.Join(s.Setup.Kinds, ","))
+	var prio []string
+	for _, p := range s.Setup.Prio {
+		prio = append(prio, strconv.Itoa(p))
+	}
+	word("prio", strings.Join(prio, ","))
+	if s.Setup.Forward > 0 {
+		word("forward", s.Setup.Forward.String())
+	}
+	if s.Setup.Train > 0 {
+		word("train", s.Setup.Train.String())
+	}
+	if s.Setup.Lag > 0 {
+		word("lag", s.Setup.Lag.String())
+	}
+	b.WriteString("\n")
+	for _, a := range s.Actions {
+		b.WriteString(string(a) + "\n")
+	}
+	return b.String()
+}
+
+// Run runs the script in a World of that seed. The error names the first line
+// that does not hold.
+func (s *Script) Run(seed uint64) (*World, error) {
+	w := New(s.Setup, seed)
+	return w, s.run(w)
+}
+
+func (s *Script) run(w *World) error {
+	for i, a := range s.Actions {
+		if err := w.Do(a); err != nil {
+			return fmt.Errorf("action %d, %q: %w", i+1, a, err)
+		}
+	}
+	return nil
+}
+
+// Trace runs the script and returns every step.
+func (s *Script) Trace(seed uint64) string {
+	w := New(s.Setup, seed)
+	w.trace = new(strings.Builder)
+	err := s.run(w)
+	fmt.Fprintf(w.trace, "%v\n", err)
+	return w.trace.String()
+}
+
+// Shrink returns the shortest script that it finds that still fails.
+func (s *Script) Shrink(seed uint64) *Script {
+	small := &Script{s.Setup, append([]Action(nil), s.Actions...)}
+	for width := len(small.Actions) / 2; width > 0; width /= 2 {
+		for from := 0; from+width <= len(small.Actions); {
+			less := &Script{s.Setup, append(append([]Action(nil), small.Actions[:from]...), small.Actions[from+width:]...)}
+			if _, err := less.Run(seed); err != nil {
+				small = less
+			} else {
+				from += width
+			}
+		}
+	}
+	return small
+}
