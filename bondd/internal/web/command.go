@@ -36,7 +36,6 @@ type Drills interface {
 }
 
 const (
-	maxCommands  = 4       // being carried out at once
 	maxOrder     = 4 << 10 // bytes of a command's body
 	commandLimit = 10 * time.Second
 )
@@ -45,7 +44,6 @@ const (
 type commander struct {
 	*handler
 	Commands
-	slots chan struct{} // holds one for each command being carried out
 
 	// drilling is held for writing by a drill, and for reading by every other
 	// command that would come between.
@@ -57,11 +55,12 @@ func (h *handler) routes(c *Commands) map[string]http.Handler {
 	if c == nil {
 		return nil
 	}
-	x := &commander{handler: h, Commands: *c, slots: make(chan struct{}, maxCommands)}
+	x := &commander{handler: h, Commands: *c}
+	orders := newBudget(maxCommands, maxCommands, maxWait)
 	g := &guard{credentials: c.Credentials, log: h.log}
 	return map[string]http.Handler{
-		"POST /api/v1/failover": g.protect(limit(x.slots, maxWait, http.HandlerFunc(x.failover))),
-		"POST /api/v1/drill":    g.protect(limit(x.slots, maxWait, http.HandlerFunc(x.drill))),
+		"POST /api/v1/failover": g.protect(orders.hold(http.HandlerFunc(x.failover))),
+		"POST /api/v1/drill":    g.protect(orders.hold(http.HandlerFunc(x.drill))),
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/status"
@@ -22,22 +21,9 @@ type Source interface {
 	Subscribe(ctx context.Context) <-chan struct{}
 }
 
-// What a small machine can serve at once without taking time from its bonds.
-const (
-	maxRequests    = 32 // being answered at once, except event streams
-	maxEventStream = 16 // open event streams
-	maxHistories   = 2  // flight recorders being answered, each of which may be many megabytes
-
-	// maxWait is how long a request waits to be answered at all. While a cable
-	// is pulled, what was asked meanwhile arrives at once.
-	maxWait = 5 * time.Second
-)
-
 type handler struct {
 	src      Source
 	log      *slog.Logger
-	requests chan struct{} // holds one for each request being answered
-	streams  chan struct{} // holds one for each open event stream
 	changes  changes
 	rendered atomic.Pointer[rendered] // the page that was asked for last
 }
@@ -45,29 +31,26 @@ type handler struct {
 // Handler serves everything that is read over HTTP, and what may be ordered:
 // commands, or nothing if that is nil. metrics answers /metrics.
 func Handler(src Source, metrics http.Handler, commands *Commands, log *slog.Logger) http.Handler {
-	h := &handler{
-		src:      src,
-		log:      log,
-		requests: make(chan struct{}, maxRequests),
-		streams:  make(chan struct{}, maxEventStream),
-	}
+	h := &handler{src: src, log: log}
 	mux := http.NewServeMux()
+	kind := func() *budget { return newBudget(1, maxWaiting, maxWait) }
+	page, scrape, status, health := kind(), kind(), kind(), kind()
 	for pattern, answer := range map[string]http.Handler{
-		"GET /{$}":            http.HandlerFunc(h.page),
-		"GET /assets/{name}":  http.HandlerFunc(h.asset),
-		"GET /metrics":        metrics,
-		"GET /healthz":        http.HandlerFunc(h.healthz),
-		"GET /readyz":         http.HandlerFunc(h.readyz),
-		"GET /api/v1/status":  http.HandlerFunc(h.status),
-		"GET /api/v1/history": limit(make(chan struct{}, maxHistories), maxWait, http.HandlerFunc(h.history)),
-		"GET /api/v1/config":  http.HandlerFunc(h.config),
+		"GET /{$}":            page.render(http.HandlerFunc(h.page)),
+		"GET /assets/{name}":  page.render(http.HandlerFunc(h.asset)),
+		"GET /metrics":        scrape.render(metrics),
+		"GET /healthz":        health.render(http.HandlerFunc(h.healthz)),
+		"GET /readyz":         health.render(http.HandlerFunc(h.readyz)),
+		"GET /api/v1/status":  status.render(http.HandlerFunc(h.status)),
+		"GET /api/v1/config":  status.render(http.HandlerFunc(h.config)),
+		"GET /api/v1/history": newBudget(maxHistories, maxHistories, maxWait).hold(http.HandlerFunc(h.history)),
+		"GET /api/v1/events":  newBudget(maxEventStream, 0, 0).hold(http.HandlerFunc(h.events)),
 	} {
-		mux.Handle(pattern, limit(h.requests, maxWait, answer))
+		mux.Handle(pattern, answer)
 	}
 	for pattern, answer := range h.routes(commands) {
 		mux.Handle(pattern, answer)
 	}
-	mux.Handle("GET /api/v1/events", limit(h.streams, 0, http.HandlerFunc(h.events)))
 	return secure(mux)
 }
 
@@ -81,36 +64,6 @@ func secure(next http.Handler) http.Handler {
 		header.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
-}
-
-// limit answers 503 if slots is full and stays so for the time wait.
-func limit(slots chan struct{}, wait time.Duration, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !take(r.Context(), slots, wait) {
-			w.Header().Set("Retry-After", "5")
-			http.Error(w, "too many requests at once: try again in a few seconds", http.StatusServiceUnavailable)
-			return
-		}
-		defer func() { <-slots }()
-		next.ServeHTTP(w, r)
-	})
-}
-
-// take puts one into slots and reports whether there was room within the time wait.
-func take(ctx context.Context, slots chan struct{}, wait time.Duration) bool {
-	select {
-	case slots <- struct{}{}:
-		return true
-	default:
-	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	select {
-	case slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {

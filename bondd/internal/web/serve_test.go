@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -96,58 +95,5 @@ func TestServeErrors(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.yml")
 	if err := Serve(t.Context(), "127.0.0.1:0", missing, http.NotFoundHandler(), discard()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("with a web configuration that is not there: %v", err)
-	}
-}
-
-// A request that finds all slots taken is answered when one is free.
-func TestRequestsWait(t *testing.T) {
-	slots := make(chan struct{}, 1)
-	slots <- struct{}{}
-	address, stop := serveOn(t, "", limit(slots, time.Minute, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
-	go func() {
-		time.Sleep(20 * time.Millisecond) // most likely the request waits by then; it is answered in any case
-		<-slots
-	}()
-	response, err := http.Get(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Errorf("a request that waited: %d, want 200", response.StatusCode)
-	}
-	if err := stop(); err != nil {
-		t.Errorf("serve: %v", err)
-	}
-}
-
-func TestTooManyRequests(t *testing.T) {
-	slots := make(chan struct{}, 1)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	h := limit(slots, 0, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- struct{}{}; <-leave }))
-	address, stop := serveOn(t, "", h)
-	firstC := make(chan error, 1)
-	go func() {
-		response, err := http.Get(address)
-		if err == nil {
-			response.Body.Close()
-		}
-		firstC <- err
-	}()
-	<-entered
-	response, err := http.Get(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("a request beyond the limit: %d, want 503", response.StatusCode)
-	}
-	close(leave)
-	if err := <-firstC; err != nil {
-		t.Error(err)
-	}
-	if err := stop(); err != nil {
-		t.Errorf("serve: %v", err)
 	}
 }
