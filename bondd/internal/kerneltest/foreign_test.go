@@ -83,21 +83,6 @@ func marked(t *testing.T, lan *netlab.LAN, prefix string) {
 	}
 }
 
-// hostNetwork reads the host's network, with what ip(8) does not show.
-func hostNetwork(t *testing.T, lan *netlab.LAN) (n *state.Network) {
-	t.Helper()
-	client := new(kernel.Client)
-	defer client.Close()
-	err := lan.Host.Do(func() (err error) {
-		n, err = client.Network(t.Context())
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // foreign is what /api/v1/status says of what other programs have put on bond0.
 func (d *daemon) foreign() (addresses, routes []string) {
 	d.t.Helper()
@@ -168,7 +153,7 @@ func TestForeignStays(t *testing.T) {
 	if n := d.writes(); n != writes || routes() != before {
 		t.Errorf("%d writes; routes before\n%safter\n%s", n-writes, before, routes())
 	}
-	for _, a := range hostNetwork(t, lan).Addresses {
+	for _, a := range network(t, lan).Addresses {
 		if own := a.Prefix == netlab.HostAddress; own != (a.Protocol == state.ProtocolStatic) {
 			t.Errorf("address %s is marked %d", a.Prefix, a.Protocol)
 		}
@@ -310,7 +295,7 @@ func vlans(lan *netlab.LAN) {
 func everything(t *testing.T, lan *netlab.LAN) string {
 	t.Helper()
 	var lines []string
-	n := hostNetwork(t, lan)
+	n := network(t, lan)
 	for _, a := range n.Addresses {
 		if a.Protocol == 0 || a.Protocol == unix.RTPROT_KEEPALIVED {
 			lines = append(lines, fmt.Sprintf("%s on %s, marked %d", a.Prefix, n.LinkByIndex(a.Index).Name, a.Protocol))

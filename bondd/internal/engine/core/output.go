@@ -36,6 +36,7 @@ type Request struct {
 	Miimon time.Duration // of the bond, for an inspection
 
 	reason state.Reason
+	cause  string    // in a sentence, where it may be over when the driver reports; empty: see cause
 	since  time.Time // when what led to it was seen
 	order  uint64    // the order that it carries out; 0: none
 }

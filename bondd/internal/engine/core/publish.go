@@ -416,8 +416,11 @@ func (c *Core) cause(b *bond, from string, reason state.Reason) string {
 	case state.ReasonKernel:
 		return "the bonding driver chose by itself"
 	case state.ReasonPath:
-		if d := b.difference(from); d != nil && b.spares(from) {
-			return d.Text
+		if b.spares(from) {
+			if d := b.difference(from); d != nil {
+				return d.Text
+			}
+			return from + " does not keep the MAC that the bond relies on"
 		}
 		return "nothing answers through " + from
 	}
