@@ -85,10 +85,7 @@ func (e *Engine) probeFrom(b *bond) {
 // prober is the bond itself as its checker has to know it. An address that
 // neither the configuration nor a lease gave it may be gone the next moment.
 func (e *Engine) prober(b *bond) pathcheck.Bond {
-	p := pathcheck.Bond{Index: b.index}
-	if b.cfg.Mode() == "balance-alb" {
-		p.Index = 0
-	}
+	p := pathcheck.Bond{Index: b.index, Quiet: b.cfg.Mode() == "balance-alb"}
 	for _, a := range e.net.Addresses {
 		switch {
 		case a.Index != b.index || !a.Prefix.Addr().Is4():
