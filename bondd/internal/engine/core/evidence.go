@@ -388,10 +388,8 @@ func (c *Core) probe(b *bond) {
 // sender is the bond itself as its checker has to know it. An address that
 // neither the configuration nor a lease gave it may be gone the next moment.
 func (c *Core) sender(b *bond) Sender {
-	s := Sender{Index: b.index}
-	if b.cfg.Mode() == "balance-alb" {
-		s.Index = 0 // the driver rewrites the ARP that the bond sends
-	}
+	// In balance-alb the driver rewrites the ARP that the bond sends.
+	s := Sender{Index: b.index, Quiet: b.cfg.Mode() == "balance-alb"}
 	for _, a := range c.net.Addresses {
 		switch {
 		case a.Index != b.index || !a.Prefix.Addr().Is4():

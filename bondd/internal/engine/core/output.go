@@ -77,13 +77,14 @@ type Probes struct {
 
 // A Sender is the bond itself as a prober.
 type Sender struct {
-	Index     int            // of the bond; 0: it does not probe itself
+	Index     int            // of the bond; 0: it is not there
+	Quiet     bool           // it does not probe itself
 	Addresses []netip.Prefix // IPv4, its own
 	Foreign   []netip.Prefix // IPv4, that another program has put on it and may take back
 }
 
 func (s *Sender) equal(o *Sender) bool {
-	return s.Index == o.Index && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Foreign, o.Foreign)
+	return s.Index == o.Index && s.Quiet == o.Quiet && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Foreign, o.Foreign)
 }
 
 // A ProbeSlave is a NIC to probe from.
