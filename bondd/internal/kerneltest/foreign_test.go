@@ -213,7 +213,7 @@ func TestUnmarkedAddress(t *testing.T) {
 	_ = d.stop(unix.SIGTERM)
 	lan.Host.IP("addr del 192.0.2.2/24 dev bond0")
 	lan.Host.IP("addr add 192.0.2.2/24 brd + dev bond0")
-	d = again(readdress(bondConfig(2), `"192.0.2.4/24"`))
+	again(readdress(bondConfig(2), `"192.0.2.4/24"`))
 	time.Sleep(1500 * time.Millisecond)
 	has(t, lan, "bond0", "192.0.2.2/24", "192.0.2.4/24", "192.0.2.250/24")
 }
