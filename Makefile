@@ -56,7 +56,7 @@ build/appliance: $(SOURCES)
 
 .PHONY: test
 test: deps lint ## every test: unit, kernel in a VM, whole image, browser, Prometheus
-	$(GO) test -timeout 30m $(TESTFLAGS) ./...
+	$(GO) test -timeout 150m $(TESTFLAGS) ./...
 
 .PHONY: short
 short: ## the tests that need no VM

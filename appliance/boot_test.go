@@ -23,7 +23,7 @@ func TestBoot(t *testing.T) {
 		for _, bus := range []vm.Bus{vm.Virtio, vm.SATA, vm.NVMe, vm.USB} {
 			t.Run(fmt.Sprintf("%s-%s", firmware, bus), func(t *testing.T) {
 				t.Parallel()
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 				defer cancel()
 				m, err := vm.Start(ctx, vm.Config{
 					Image:    img.file,
@@ -36,7 +36,7 @@ func TestBoot(t *testing.T) {
 				}
 				defer m.Close()
 
-				client := m.HTTPClient(20 * time.Second)
+				client := m.HTTPClient(answerLimit)
 				if got := await(ctx, t, m, client, "http://guest/"); got.StatusCode != http.StatusOK {
 					t.Errorf("bondd's page: %s", got.Status)
 				}

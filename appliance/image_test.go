@@ -30,7 +30,7 @@ var buildOnce = sync.OnceValues(func() (*image, error) {
 	}
 	img := &image{file: filepath.Join(dir, "appliance.img")}
 	removeImage = func() { os.RemoveAll(dir) }
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
 	passwordFile := filepath.Join(dir, "admin-password")
 	if img.Result, err = build.Image(ctx, build.Options{Out: img.file, Password: passwordFile}); err != nil {

@@ -18,9 +18,13 @@ import (
 	"bondd.internal/image/vm"
 )
 
-// patience is how long anything may take that a test waits for, on a machine
-// however busy. No test depends on how long it does take.
-const patience = 2 * time.Minute
+const (
+	// patience is how long anything may take that a test waits for, on a machine
+	// however busy. No test depends on how long it does take.
+	patience = 5 * time.Minute
+	// answerLimit is how long one answer may take.
+	answerLimit = 30 * time.Second
+)
 
 // A status is what the tests read of /api/v1/status: the names are the API's
 // promise, so they are written down here once more.
@@ -182,7 +186,7 @@ func (m *machine) start() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.VM, m.client = v, v.HTTPClient(10*time.Second)
+	m.VM, m.client = v, v.HTTPClient(answerLimit)
 }
 
 // restart waits until the machine is off, and switches it on again. Its disk is
@@ -216,7 +220,7 @@ func (m *machine) explain() {
 			m.t.Logf("switch port %v", p)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.t.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.t.Context()), answerLimit)
 	defer cancel()
 	body, _, err := get(ctx, m.client, "http://guest/api/v1/status")
 	m.t.Logf("status: %s (error %v)", body, err)

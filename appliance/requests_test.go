@@ -8,15 +8,16 @@ import (
 )
 
 const (
-	// pace is the time between two requests.
+	// pace is the time from one request to the next, if the first is answered by then.
 	pace = 20 * time.Millisecond
 	// lossLimit is for how long a pulled cable may keep requests from being
 	// answered.
 	lossLimit = time.Second
 )
 
-// requests is a loop of requests at 50 per second, each on a connection of its
-// own.
+// requests is a loop of requests, each on a connection of its own. The next one
+// begins when the last one has ended: a machine that gets little of a processor
+// is asked as often as it can answer.
 type requests struct {
 	cancel    context.CancelFunc
 	answeredC chan struct{}
@@ -47,44 +48,28 @@ func newRequests(client *http.Client, url string) *requests {
 }
 
 func (r *requests) run(ctx context.Context, client *http.Client, url string) (o outcome) {
-	type answer struct {
-		at  time.Time
-		err error
-	}
-	answers := make(chan answer)
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
 	last := time.Now()
-	open := 0
-	for stopped, askC := ctx.Done(), tick.C; askC != nil || open > 0; {
-		select {
-		case <-stopped:
-			stopped, askC = nil, nil
-		case <-askC:
-			o.asked++
-			open++
-			go func() {
-				// Those under way when the loop is stopped are still answered.
-				_, code, err := get(context.WithoutCancel(ctx), client, url)
-				if err == nil && code != http.StatusOK {
-					err = fmt.Errorf("code %d", code)
-				}
-				answers <- answer{time.Now(), err}
-			}()
-		case a := <-answers:
-			open--
-			if a.err != nil {
-				o.err = a.err
-				continue
-			}
+	for ctx.Err() == nil {
+		next := time.After(pace)
+		o.asked++
+		// The one that is under way when the loop is stopped is still answered.
+		_, code, err := get(context.WithoutCancel(ctx), client, url)
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("code %d", code)
+		}
+		if err != nil {
+			o.err = err
+		} else {
 			o.answered++
-			o.longest = max(o.longest, a.at.Sub(last))
-			last = a.at
+			now := time.Now()
+			o.longest = max(o.longest, now.Sub(last))
+			last = now
 			select {
 			case r.answeredC <- struct{}{}:
 			default:
 			}
 		}
+		<-next
 	}
 	return o
 }

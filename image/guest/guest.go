@@ -47,7 +47,7 @@ type Config struct {
 	Env []string
 
 	// Limit is how long the machine may run in real time before it is killed;
-	// 8 minutes if zero. It is the net under -test.timeout, which counts the
+	// 2 hours if zero, for a host that has little time for it. It is the net under -test.timeout, which counts the
 	// guest's time and cannot end a guest whose kernel hangs.
 	Limit time.Duration
 }

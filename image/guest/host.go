@@ -27,7 +27,7 @@ import (
 
 const (
 	defaultMemory = "512M"
-	defaultLimit  = 25 * time.Minute
+	defaultLimit  = 2 * time.Hour
 
 	// workDir is the tests' working directory in the guest; their testdata is
 	// below it.

@@ -24,7 +24,7 @@ const (
 	mtu        = 1500
 
 	// dialLimit is how long a forwarded connection may wait for the guest.
-	dialLimit = 10 * time.Second
+	dialLimit = 30 * time.Second
 )
 
 // An uplink is the network behind the switch: gateway, DHCP, DNS, the way out

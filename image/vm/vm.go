@@ -27,10 +27,10 @@ import (
 const (
 	// connectLimit is how long QEMU may take from its start until it has
 	// connected to its sockets.
-	connectLimit = 30 * time.Second
+	connectLimit = 2 * time.Minute
 	// quitLimit is how long QEMU may take to write what its disk has cached
 	// before it is killed.
-	quitLimit = 10 * time.Second
+	quitLimit = time.Minute
 )
 
 // A VM is a running machine. Its methods are safe for concurrent use.

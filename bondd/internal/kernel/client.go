@@ -22,6 +22,7 @@ import (
 // some; a read only waits for whoever holds the kernel's RTNL lock.
 const (
 	readTimeout  = 3 * time.Second
+	restTimeout  = 15 * time.Second // for what follows the first part of a reply
 	writeTimeout = 15 * time.Second
 )
 
@@ -70,12 +71,8 @@ func (c *Client) execute(ctx context.Context, m netlink.Message, timeout time.Du
 		c.conn = conn
 	}
 	conn := c.conn
-	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
-		c.drop()
-		return nil, fmt.Errorf("set deadline of rtnetlink socket: %w", err)
-	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	replies, err := conn.Execute(m)
+	replies, err := exchange(ctx, conn, m, timeout)
 	ended := !stop()
 
 	var errno syscall.Errno
@@ -93,6 +90,63 @@ func (c *Client) execute(ctx context.Context, m netlink.Message, timeout time.Du
 		c.drop()
 	}
 	return replies, err
+}
+
+// exchange sends one request and receives the replies. The time limit is for the
+// kernel to reply, which it does before the request is sent where nobody holds the
+// RTNL lock. The time in which this process waits for a processor does not count:
+// on a busy machine a reply that is there would be taken for one that is missing.
+func exchange(ctx context.Context, conn *netlink.Conn, m netlink.Message, timeout time.Duration) ([]netlink.Message, error) {
+	request, err := conn.Send(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitReply(conn, timeout); err != nil {
+		return nil, err
+	}
+	// What follows the first part of a dump is made while it is received.
+	if err := conn.SetReadDeadline(time.Now().Add(restTimeout)); err != nil {
+		return nil, fmt.Errorf("set deadline of rtnetlink socket: %w", err)
+	}
+	if ctx.Err() != nil { // whose deadline this may have replaced
+		return nil, ctx.Err()
+	}
+	replies, err := conn.Receive()
+	if err != nil {
+		return nil, err
+	}
+	if err := netlink.Validate(request, replies); err != nil {
+		return nil, err
+	}
+	return replies, nil
+}
+
+// awaitReply waits until there is something to receive.
+func awaitReply(conn *netlink.Conn, timeout time.Duration) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("get rtnetlink socket: %w", err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return fmt.Errorf("set deadline of rtnetlink socket: %w", err)
+	}
+	readable := false
+	look := func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		readable = n > 0 && err == nil
+		return readable
+	}
+	err = raw.Read(look)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// The runtime does not look once the time is up.
+		if again := raw.Control(func(fd uintptr) { look(fd) }); again == nil && readable {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("wait %v for the kernel's reply: %w", timeout, err)
+	}
+	return nil
 }
 
 // dump sends a dump request until one was not interrupted by a change, thrice at most.

@@ -9,6 +9,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(clientsVar) != "" {
+		os.Exit(runClients())
+	}
 	if os.Getenv(watchVar) != "" {
 		os.Exit(runEngine())
 	}

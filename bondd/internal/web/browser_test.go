@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every wait of a browser test, on a machine however slow.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // A browser is one tab of a real Chromium.
 type browser struct {
@@ -36,6 +36,7 @@ func newBrowser(t *testing.T) *browser {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(patience),
 	)...)
 	t.Cleanup(stopAllocator)
 	ctx, stop := chromedp.NewContext(allocator)

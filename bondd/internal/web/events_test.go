@@ -23,7 +23,7 @@ type stream struct {
 
 func open(t *testing.T, server *httptest.Server) (*stream, int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // a test that hangs must end
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a test that hangs must end
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api/v1/events", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func (b *budget) leave() {
 func (b *budget) hold(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !b.enter(r.Context()) {
-			unavailable(w)
+			refuseForNow(w)
 			return
 		}
 		defer b.leave()
@@ -86,7 +86,7 @@ func (b *budget) hold(next http.Handler) http.Handler {
 func (b *budget) render(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !b.enter(r.Context()) {
-			unavailable(w)
+			refuseForNow(w)
 			return
 		}
 		a := &answer{header: w.Header(), code: http.StatusOK}
@@ -99,8 +99,8 @@ func (b *budget) render(next http.Handler) http.Handler {
 	})
 }
 
-// unavailable refuses a request for which there is no room.
-func unavailable(w http.ResponseWriter) {
+// refuseForNow refuses a request for which there is no room.
+func refuseForNow(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "5")
 	http.Error(w, "too many requests at once: try again in a few seconds", http.StatusServiceUnavailable)
 }

@@ -104,8 +104,10 @@ func TestClientsThatDoNotRead(t *testing.T) {
 		}
 	})
 	address, _ := serveOn(t, "", Handler(fixture.NewSource(fixture.Healthy()), metrics, nil, discard()))
-	for range 33 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
+	for i := range 33 {
+		// A source has a share of its own of the connections.
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/8))}}
+		conn, err := from.DialContext(t.Context(), "tcp", strings.TrimPrefix(address, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}

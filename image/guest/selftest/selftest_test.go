@@ -53,7 +53,7 @@ func TestOutcomes(t *testing.T) {
 		{"panic of the kernel", []string{"-test.run=TestPanicOfTheKernel"}, 2,
 			[]string{"the guest ended without an exit status", "Kernel panic - not syncing: sysrq triggered crash"}},
 		{"hang", []string{"-test.run=TestHang", "-test.timeout=0"}, 2,
-			[]string{"ran longer than 40s in real time and was killed"}},
+			[]string{"ran longer than 10s in real time and was killed"}},
 		{"skip", []string{"-test.run=TestFail"}, 0, []string{"skipped: vm (BONDD_SKIP)\n"}},
 		{"list", []string{"-test.list=Fail"}, 0, []string{"TestFail\n"}},
 	} {
@@ -61,6 +61,9 @@ func TestOutcomes(t *testing.T) {
 			env := []string{"BONDD_SELFTEST=set", "PRIVATE=set"}
 			if tt.name == "skip" {
 				env = append(env, "BONDD_SKIP=browser,vm")
+			}
+			if tt.name == "hang" {
+				env = append(env, "FIXTURE_LIMIT=10s")
 			}
 			out, status := run(t, binary, env, tt.args...)
 			if status != tt.status {
