@@ -12,6 +12,7 @@ import (
 	"time"
 
 	probe "bondd.internal/bondd/internal/neighbour"
+	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/image/guest/netlab"
@@ -145,7 +146,7 @@ func TestDhcpcdGivesItsAddressUp(t *testing.T) {
 	netlab.Eventually(t, 20*time.Second, "address of the target", func() bool { return has(lan) })
 	for range 3 {
 		time.Sleep(time.Second)
-		sendFrame(t, lan.Host, "eth1", ask)
+		neighbourtest.Send(t, lan.Host, "eth1", ask)
 	}
 	netlab.Eventually(t, 5*time.Second, "address that is given up", func() bool { return !has(lan) })
 	d.stop()
@@ -153,7 +154,7 @@ func TestDhcpcdGivesItsAddressUp(t *testing.T) {
 	d = startDhcpcd(t, lan)
 	for range 10 {
 		time.Sleep(time.Second)
-		sendFrame(t, lan.Host, "eth1", ask)
+		neighbourtest.Send(t, lan.Host, "eth1", ask)
 	}
 	if has(lan) || !strings.Contains(d.log.String(), "claims") {
 		t.Errorf("the target has its address although somebody asked without a sender; dhcpcd says\n%s", d.log.String())
@@ -231,13 +232,13 @@ func TestDeadActiveAtTheBeginning(t *testing.T) {
 // life, and a dead path of the active slave is told from a dead target.
 func TestZeroOnlyRouter(t *testing.T) {
 	lan := newBond(t)
-	odd := &router{ip: netip.MustParseAddr("192.0.2.9"), mac: mustMAC(t, "02:00:00:00:02:09"), hears: func(q probe.Request, broadcast bool) bool {
+	odd := &neighbourtest.Router{IP: netip.MustParseAddr("192.0.2.9"), MAC: mustMAC(t, "02:00:00:00:02:09"), Hears: func(q probe.Request, broadcast bool) bool {
 		return q.Sender.IP == netlab.HostAddress.Addr() || q.Sender.IP.IsUnspecified()
 	}}
-	odd.start(t, lan)
+	odd.Start(t, lan.Peer, "br0")
 	eth0, eth1 := linksOf(lan.Host)["eth0"].Index, linksOf(lan.Host)["eth1"].Index
 	tp := tapInto(t, lan)
-	c := startChecker(t, lan.Host, setup{targets(odd.ip), true})
+	c := startChecker(t, lan.Host, setup{targets(odd.IP), true})
 	begin := time.Now()
 	c.probeFrom("eth0", "eth1")
 	c.until(begin, 200*time.Millisecond, "both paths up", are(state.PathUp))
@@ -255,11 +256,11 @@ func TestZeroOnlyRouter(t *testing.T) {
 	if !are(state.PathUp, eth1)(r.Paths) {
 		t.Errorf("with the active slave's path the standby's is gone: %+v", r.Paths)
 	}
-	if took := r.At.Sub(silent); took > bound(targets(odd.ip)[0])+10*time.Millisecond {
+	if took := r.At.Sub(silent); took > bound(targets(odd.IP)[0])+10*time.Millisecond {
 		t.Errorf("that eth0 is dead is told after %v", took)
 	}
 	for _, q := range tp.requests(begin) {
-		if q.Sender.IP.IsUnspecified() && q.to != odd.mac {
+		if q.Sender.IP.IsUnspecified() && q.to != odd.MAC {
 			t.Errorf("a probe without a sender goes to others than the target: %v", q)
 		}
 	}
@@ -308,6 +309,6 @@ func TestTentativeTarget(t *testing.T) {
 	lan.Peer.IP("-6 addr flush dev br0 scope global")
 	lan.Peer.IP("-6 addr add " + peer6.String() + "/64 dev br0")
 	ns := probe.Question(probe.Host{MAC: mustMAC(t, probes1), IP: netip.IPv6Unspecified()}, probe.Host{IP: peer6})
-	sendFrame(t, lan.Host, "eth1", withoutOption(ns))
+	neighbourtest.Send(t, lan.Host, "eth1", withoutOption(ns))
 	netlab.Eventually(t, 5*time.Second, "address that is given up", failed)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -73,8 +74,8 @@ func TestShapesOfReplies(t *testing.T) {
 				lan.Host.IP("link add link bond0 name bond0.7 type vlan id 7")
 				lan.Host.IP("link set bond0.7 up")
 			}
-			r := &router{ip: tt.ip, mac: tt.mac, reply: tt.shape}
-			r.start(t, lan)
+			r := &neighbourtest.Router{IP: tt.ip, MAC: tt.mac, Reply: tt.shape}
+			r.Start(t, lan.Peer, "br0")
 			to := targets(tt.ip)
 			to[0].ReturnAfter = 1
 			c := startChecker(t, lan.Host, setup{to, true})
