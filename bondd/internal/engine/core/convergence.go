@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 )
@@ -177,6 +178,11 @@ func (c *Core) converge() {
 	}
 	applied := true
 	for _, b := range c.bonds {
+		if c.unread(b) {
+			c.probeHardware()
+			applied = false
+			continue
+		}
 		ops, err := c.plan(b)
 		if b.index != 0 {
 			b.earlier = c.net.Network
@@ -284,15 +290,21 @@ func notKept(ops []state.Op) []error {
 
 // target is what a bond should be, as far as the hardware allows.
 func (c *Core) target(b *bond) *reconcile.Target {
-	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held, Parked: b.parked,
+	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held,
 		Prio: make(map[string]int), Owned: b.owned, Before: b.earlier}
+	dead := c.dead(b)
 	for _, name := range b.usable {
-		if !slices.Contains(b.parked, name) {
+		if !slices.Contains(b.parked, name) && !slices.Contains(dead, name) {
 			t.Slaves = append(t.Slaves, name)
 		}
 	}
+	for _, name := range b.parked {
+		if !slices.Contains(dead, name) {
+			t.Parked = append(t.Parked, name)
+		}
+	}
 	for name, q := range b.quiet {
-		if q.down {
+		if q.down && !slices.Contains(dead, name) {
 			t.Quiet = append(t.Quiet, name)
 		}
 	}
@@ -313,6 +325,24 @@ func (c *Core) target(b *bond) *reconcile.Target {
 		}
 	}
 	return t
+}
+
+// dead are the NICs of a bond that are detached and have to leave it, or cannot
+// be taken up to come in.
+func (c *Core) dead(b *bond) []string {
+	var names []string
+	for i := range b.slaves {
+		if l := c.net.Link(b.slaves[i].name); l != nil && c.links[l.Index].detached && l.Master != b.index {
+			names = append(names, l.Name)
+		}
+	}
+	v := c.view(b)
+	for _, index := range failover.Leave(&v) {
+		if c.links[index].detached {
+			names = append(names, c.nameOf(index))
+		}
+	}
+	return names
 }
 
 // refuse notes that a bond is not what it should be.

@@ -231,6 +231,8 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		entry := state.Switch{From: name, Reason: reason, EventRead: now, Before: c.viewsBefore(b)}
 		if why, parked := b.reasons[name]; parked {
 			entry.Reason = why
+		} else if n != nil && c.links[n.Index].detached {
+			entry.Reason = state.ReasonLink
 		} else if reason == state.ReasonLink {
 			entry.EventRead, entry.Written = b.pending, b.actedAt
 		}
@@ -304,7 +306,8 @@ func (c *Core) agree(b *bond, now time.Time) {
 		if l == nil || l.Master != b.index || l.Slave == nil {
 			continue
 		}
-		if !c.links[l.Index].linkUp() && l.Slave.MIIStatus == state.MIIUp {
+		// Of a dead device the driver sees the carrier, which stays.
+		if known := c.links[l.Index]; !known.linkUp() && !known.gone && l.Slave.MIIStatus == state.MIIUp {
 			return
 		}
 	}

@@ -18,6 +18,7 @@ type Output struct {
 	Plans    []Plan     // to the kernel; each is answered by a PlanDone
 	Renewals []state.Op // lifetimes of addresses that are there; without an answer
 	Probes   []Probes   // who checks paths from now on
+	Polled   *Polled    // who is asked by ethtool from now on; nil: as before
 
 	Stamps    *StampRequest // what only the kernel knows of the newest failover
 	Tune      []TuneRequest
@@ -94,6 +95,18 @@ type ProbeSlave struct {
 	MAC    state.MAC // permanent; zero: not known
 	LinkUp bool
 	Active bool // the bond's frames leave by it, in mode active-backup
+}
+
+// Polled are the links whose drivers are asked for their link state. The list is
+// not changed after.
+type Polled struct {
+	Links []PollLink
+}
+
+// A PollLink is one of them.
+type PollLink struct {
+	Index int
+	Every time.Duration // how often at least
 }
 
 // A StampRequest asks for what only the kernel knows of a failover.

@@ -76,8 +76,9 @@ type Slave struct {
 	Enslaved       bool           `json:"enslaved"`
 	LeftOut        string         `json:"left_out"` // why a NIC that is there was not enslaved; empty if it was
 	LinkUp         bool           `json:"link_up"`
-	PathUp         *bool          `json:"path_up"` // null: no path is checked
-	State          string         `json:"state"`   // "active" or "backup"
+	Detached       bool           `json:"detached"` // its device no longer replies, although its interface is there
+	PathUp         *bool          `json:"path_up"`  // null: no path is checked
+	State          string         `json:"state"`    // "active" or "backup"
 	MIIStatus      string         `json:"mii_status"`
 	Suppressed     bool           `json:"suppressed"` // held out by flap damping
 	SpeedMbps      *int           `json:"speed_mbps"` // null: unknown
@@ -212,6 +213,7 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		Enslaved:       s.Enslaved,
 		LeftOut:        s.LeftOut,
 		LinkUp:         s.LinkUp,
+		Detached:       s.Detached,
 		PathUp:         s.PathUp,
 		State:          s.State(),
 		MIIStatus:      s.MIIStatus.String(),

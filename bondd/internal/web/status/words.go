@@ -192,6 +192,8 @@ func (s Slave) Word() string {
 	switch {
 	case !s.Present:
 		return "missing"
+	case s.Detached:
+		return "detached"
 	case s.Parked:
 		return "parked"
 	case s.LeftOut != "":
