@@ -139,7 +139,14 @@ func TestSlaveDead(t *testing.T) {
 			})
 			passes(t, lan)
 			card.Return()
-			d.healthy()
+			if tt.name == "balance-alb" {
+				// There the card has to get another MAC, which it takes only while it
+				// is down, and the driver takes no link for up whose speed it does not
+				// know (bond_miimon_commit), as that of this card.
+				d.eventually("card that is back in the bond", func() bool { return links(lan)["eth2"].Master == "bond0" })
+			} else {
+				d.healthy()
+			}
 			if s := d.slave("eth2"); s == nil || s.Detached {
 				t.Errorf("the card that returned is %+v", s)
 			}
@@ -245,7 +252,8 @@ func TestPollOfARPMonitor(t *testing.T) {
 	d.eventually("first poll", func() bool { return d.count("bondd_polls_total") > 0 })
 	before := d.count("bondd_polls_total")
 	time.Sleep(3500 * time.Millisecond)
-	if n := d.count("bondd_polls_total") - before; n < 3 || n > 5 {
+	// What is counted is shown by the next snapshot, up to a second later.
+	if n := d.count("bondd_polls_total") - before; n < 2 || n > 5 {
 		t.Errorf("%d polls in 3.5 s, want one a second", n)
 	}
 }

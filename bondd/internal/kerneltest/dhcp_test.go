@@ -118,7 +118,7 @@ func TestDHCP(t *testing.T) {
 		}
 	}
 	d.eventually("lease", leased("192.0.2.100"))
-	if got := lan.Host.IP("route show default"); !strings.HasPrefix(got, "default via 192.0.2.1 dev bond0 proto dhcp metric 100") {
+	if got := lan.Host.IP("route show default"); !strings.HasPrefix(got, "default via 192.0.2.1 dev bond0 proto 177 metric 100") {
 		t.Errorf("the default route is %q", got)
 	}
 	if got := lan.Host.IP("-o addr show dev bond0"); !strings.Contains(got, "192.0.2.100/24 brd 192.0.2.255 scope global dynamic bond0") {
