@@ -60,7 +60,7 @@ test: deps lint ## every test: unit, kernel in a VM, whole image, browser, Prome
 
 .PHONY: short
 short: ## the tests that need no VM
-	BONDD_SKIP=vm,browser,prometheus $(GO) test $(TESTFLAGS) ./...
+	BONDD_SKIP=vm,browser,prometheus $(GO) test -short $(TESTFLAGS) ./...
 
 .PHONY: bench
 bench: deps ## failover times beside the peers': build/bench.json, build/bench.md

@@ -103,9 +103,15 @@ func TestOrders(t *testing.T) {
 	img := wholeImage(t)
 	cfg := with("virtio-net-pci", "virtio-net-pci")
 	cfg.Image = copyImage(t)
+	const tlsConfig = `
+tls_server_config:
+  cert_file: /etc/ssl/gokrazy-web.pem
+  key_file: /etc/ssl/gokrazy-web.key.pem
+`
+	configuration := "[http]\nweb_config = \"/perm/bondd/web.yml\"\n" + fmt.Sprintf(classic, "active-backup", "")
 	if err := build.WritePerm(cfg.Image, map[string][]byte{
-		"bondd/bondd.toml": []byte("[http]\nweb_config = \"/perm/bondd/web.yml\"\n" + fmt.Sprintf(classic, "active-backup", "")),
-		"bondd/web.yml":    []byte("tls_server_config:\n  cert_file: /etc/ssl/gokrazy-web.pem\n  key_file: /etc/ssl/gokrazy-web.key.pem\n"),
+		"bondd/bondd.toml": []byte(configuration),
+		"bondd/web.yml":    []byte(tlsConfig),
 	}); err != nil {
 		t.Fatal(err)
 	}

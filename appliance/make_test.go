@@ -29,9 +29,10 @@ func (w *workplace) make(args ...string) (string, error) {
 		"IMAGE=" + w.image(), "PASSWORD=" + filepath.Join(w.dir, "admin-password")}, args...)...)
 	cmd.Dir = ".."
 	// What the make that runs this test was told is not meant for this one.
+	told := []string{"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CONFIG", "NEW_PASSWORD", "DISK"}
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "CONFIG", "NEW_PASSWORD", "DISK"}, name)
+		return slices.Contains(told, name)
 	})
 	out, err := cmd.CombinedOutput()
 	w.t.Logf("make %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -47,7 +48,8 @@ func (w *workplace) built(config string, args ...string) (out, password string) 
 	}
 	got, err := build.ReadPerm(w.image(), "bondd/bondd.toml")
 	if err != nil && (config != "" || !errors.Is(err, fs.ErrNotExist)) || string(got) != config {
-		w.t.Errorf("make %s: the image has the configuration %q, error %v, want %q", strings.Join(args, " "), got, err, config)
+		w.t.Errorf("make %s: the image has the configuration %q, error %v, want %q",
+			strings.Join(args, " "), got, err, config)
 	}
 	text, err := os.ReadFile(filepath.Join(w.dir, "admin-password"))
 	if err != nil {
@@ -73,7 +75,14 @@ func TestMake(t *testing.T) {
 	}
 
 	toml := filepath.Join(t.TempDir(), "bondd.toml")
-	config := "[[bond]]\nname = \"bond0\"\nmode = \"active-backup\"\nslaves = [\"eth1\", \"eth0\"]\nmiimon = \"50ms\"\ndhcp4 = true\n"
+	const config = `
+[[bond]]
+name = "bond0"
+mode = "active-backup"
+slaves = ["eth1", "eth0"]
+miimon = "50ms"
+dhcp4 = true
+`
 	if err := os.WriteFile(toml, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +95,8 @@ func TestMake(t *testing.T) {
 	if again != first {
 		t.Errorf("after a change of a source the password is %q, before it was %q", again, first)
 	}
-	if out, _ = w.built(config); !strings.Contains(out, "is up to date") || !strings.Contains(out, "configuration  "+toml) {
+	out, _ = w.built(config)
+	if !strings.Contains(out, "is up to date") || !strings.Contains(out, "configuration  "+toml) {
 		t.Errorf("after no change:\n%s", out)
 	}
 	out, second := w.built("", "CONFIG=", "NEW_PASSWORD=1")

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bondd.internal/config"
 )
 
 // Exit codes that every command shares. What else a command returns stands in its usage.
@@ -35,13 +37,21 @@ type stdio struct {
 
 func commands() []command {
 	return []command{
-		{"run", "[--config FILE] [--admin-password FILE] [--state FOLDER]", "the daemon; gokrazy's init starts it as bare bondd too", runDaemon},
-		{"check", "[--strict] FILE", "validates a configuration (-: standard input) and says what it means; exits 0 if it is good, 1 if it is not", runCheck},
-		{"probe", "[--json]", "says whether this machine's cards are fit to be bonded; exits 0 pass, 3 warn, 1 fail", runProbe},
-		{"status", "[--json] [--url URL]", "shows the bonds; exits 0 healthy, 3 degraded, 1 down or unreachable", runStatus},
-		{"failover", "[--bond BOND] --to SLAVE [--url URL] [--password-file FILE]", "moves a bond's traffic to a slave; exits 0 if it is there, 1 if not", runFailover},
-		{"drill", "[--bond BOND] [--url URL] [--password-file FILE]", "fails over to every backup and back, and says what was lost; exits 0 if all passed, 3 if not, 1 if nothing was tried", runDrill},
-		{"version", "", "prints the version", runVersion},
+		{"run", "[--config FILE] [--admin-password FILE] [--state FOLDER]",
+			"the daemon; gokrazy's init starts it as bare bondd too", runDaemon},
+		{"check", "[--strict] FILE",
+			"validates a configuration (-: standard input) and says what it means; exits 0 if it is good, 1 if it is not", runCheck},
+		{"probe", "[--json] [--save FILE] [--from FILE]",
+			"says whether this machine's cards are fit to be bonded; exits 0 pass, 3 warn, 1 fail", runProbe},
+		{"status", "[--json] [--url URL]",
+			"shows the bonds; exits 0 healthy, 3 degraded, 1 down or unreachable", runStatus},
+		{"failover", "[--bond BOND] --to SLAVE [--url URL] [--password-file FILE]",
+			"moves a bond's traffic to a slave; exits 0 if it is there, 1 if not", runFailover},
+		{"drill", "[--bond BOND] [--url URL] [--password-file FILE]",
+			"fails over to every backup and back, and says what was lost; " +
+				"exits 0 if all passed, 3 if not, 1 if nothing was tried", runDrill},
+		{"version", "",
+			"prints the version", runVersion},
 	}
 }
 
@@ -145,8 +155,11 @@ func (p *program) help(ctx context.Context, args []string) int {
 	case len(args) > 1:
 		fmt.Fprintf(p.std.err, "bondd help: unexpected argument %q: write bondd help COMMAND\n", args[1])
 		return exitUsage
+	case args[0] == "config":
+		fmt.Fprint(p.std.out, config.Sample())
+		return exitOK
 	case args[0] == "help":
-		fmt.Fprintln(p.std.out, "usage: bondd help [COMMAND]")
+		fmt.Fprintln(p.std.out, "usage: bondd help [COMMAND|config]")
 		return exitOK
 	}
 	// Every command defines its flags by itself, and ends when it is asked for help.
@@ -165,7 +178,7 @@ func (p *program) usage(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  %-*s %s\n", summaryColumn, call, c.summary)
 	}
-	fmt.Fprintf(w, "\nbondd help COMMAND says more about one of them.\n")
+	fmt.Fprintf(w, "\nbondd help COMMAND says more about one of them, bondd help config\nabout the configuration file.\n")
 }
 
 // parse reads a command's flags and its arguments, which positional names, in

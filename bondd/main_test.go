@@ -52,6 +52,8 @@ func TestCommandLine(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.toml")
 	doubtful := filepath.Join(t.TempDir(), "doubtful.toml")
 	none := filepath.Join(t.TempDir(), "none.toml")
+	saved := filepath.Join(t.TempDir(), "machine.json")
+	const machines = "../hwprobe/testdata/machines/"
 	for name, text := range map[string]string{
 		good:     goodText,
 		bad:      badText,
@@ -73,7 +75,8 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"help", "check"}, 0, "\n  --strict\n", ""},
 		{[]string{"help", "status"}, 0, "\n  --url URL\n", ""},
 		{[]string{"help", "version"}, 0, "usage: bondd version\n", ""},
-		{[]string{"help", "help"}, 0, "usage: bondd help [COMMAND]", ""},
+		{[]string{"help", "help"}, 0, "usage: bondd help [COMMAND|config]", ""},
+		{[]string{"help", "config"}, 0, "miimon = \"100ms\"\n", ""},
 		{[]string{"help", "fly"}, 2, "", `bondd: there is no command "fly"`},
 		{[]string{"help", "check", "run"}, 2, "", `bondd help: unexpected argument "run": write bondd help COMMAND`},
 		{[]string{"--version"}, 0, "bondd ", ""},
@@ -111,7 +114,16 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"status", "--loud"}, 2, "", "flag provided but not defined: -loud"},
 		{[]string{"status", "192.168.1.202"}, 2, "", `bondd status: unexpected argument "192.168.1.202"; did you mean --url 192.168.1.202?`},
 		{[]string{"status", "json"}, 2, "", `bondd status: unexpected argument "json"; did you mean --json?`},
-		{[]string{"probe", "--help"}, 0, "usage: bondd probe [--json]", ""},
+		{[]string{"probe", "--help"}, 0, "usage: bondd probe [--json] [--save FILE] [--from FILE]", ""},
+		{[]string{"probe", "--from", machines + "cwwk-ad4l-n.json"}, 0, "verdict: pass; may be bonded: enp3s0, enp4s0", ""},
+		{[]string{"probe", "--from", machines + "openwrt-mt7622-rtl8125.json"}, 3, "behind one PCIe switch", ""},
+		{[]string{"probe", "--from", machines + "raspberry-pi-4-rtl8153.json"}, 1, "FAIL  driver: eth1", ""},
+		{[]string{"probe", "--json", "--from", machines + "cwwk-ad4l-n.json"}, 0, `"check": "shared-fate"`, ""},
+		{[]string{"probe", "--from", machines + "cwwk-ad4l-n.json", "--save", saved}, 0, "verdict: pass", "addresses replaced"},
+		{[]string{"probe", "--from", saved}, 0, "verdict: pass", ""},
+		{[]string{"probe", "--from", bad}, 1, "", "decode archive"},
+		{[]string{"probe", "--from", machines + "none.json"}, 1, "", "no such file"},
+		{[]string{"probe", "--read-roms", "--from", saved}, 2, "", "--read-roms"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			args, input := tt.args, ""

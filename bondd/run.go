@@ -32,7 +32,8 @@ import (
 // program is done" and starts it again on anything else.
 func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
 	file := flags.String("config", "", "configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default")
-	password := flags.String("admin-password", "", "`FILE` with the password for changes over HTTP; else "+strings.Join(passwordFiles(), ", "))
+	password := flags.String("admin-password", "",
+		"`FILE` with the password for changes over HTTP; else "+strings.Join(passwordFiles(), ", "))
 	dir := flags.String("state", stateDir(), "`FOLDER` for what has to outlive a restart, the flight recorder's entries; empty: nothing is kept")
 	if code, ok := parse(std, flags, args); !ok {
 		return code

@@ -148,7 +148,7 @@ func (p *parser) checkMultiple(b *bond, o *Option) {
 	if len(right) == 0 {
 		right = append(right, fmt.Sprintf("%q", below))
 	}
-	p.add(at, "%s %q is no multiple of %s %q, the kernel would make it %q: write %s", o.Name, d, o.MultipleOf, step, below, or(right))
+	p.add(at, "%s %q is not a multiple of %s %q, the kernel would make it %q: write %s", o.Name, d, o.MultipleOf, step, below, or(right))
 }
 
 func (p *parser) checkSlaveOption(b *bond, o *Option) {
@@ -156,7 +156,7 @@ func (p *parser) checkSlaveOption(b *bond, o *Option) {
 	if ref == "" || b.Auto || slices.Contains(b.Slaves, ref) {
 		return
 	}
-	p.add(b.place(o.Name), "%s %s is none of the slaves: write one of them as it is there, %s", o.Name, quote(ref), or(quoted(b.Slaves)))
+	p.add(b.place(o.Name), "%s %s is not one of the slaves: write one of them as it is there, %s", o.Name, quote(ref), or(quoted(b.Slaves)))
 }
 
 func (p *parser) checkTwice(b *bond, key, what string, ips []netip.Addr) {
@@ -272,7 +272,7 @@ func (p *parser) checkSlaves() {
 			case ref == b.Name:
 				p.add(at, "%s cannot be its own slave: name Ethernet NICs", quote(ref))
 			case slices.ContainsFunc(p.bonds, func(o *bond) bool { return o.Name == ref }):
-				p.add(at, "%s is a bond itself, and a bond is no slave of another: name Ethernet NICs", quote(ref))
+				p.add(at, "%s is a bond itself, and a bond cannot be a slave of another: name Ethernet NICs", quote(ref))
 			case again && first.bond == b:
 				p.add(at, "%s is in the list twice: a NIC is a slave once", quote(ref))
 			case again:

@@ -12,6 +12,9 @@
 //	parse.go     tree to Config: known keys, types, forms
 //	tables.go    the tables within a bond: paths, slaves, damping
 //	check.go     what no key can be judged by alone: within a bond, between bonds
+//	repair.go    a line that is not TOML as it was probably meant
+//	recognise.go what else a file is: in another encoding, of another program
+//	advice.go    keys and values as they were probably meant
 //	warn.go      what is good and hardly means what was wanted
 //	summary.go   what a good file means, in four lines for each bond
 //	options.go   Table, the kernel's bonding options, which drives all of them

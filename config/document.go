@@ -3,10 +3,8 @@ package config
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"regexp"
 	"sort"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -57,7 +55,7 @@ const (
 func (k kind) words() string {
 	switch k {
 	case kindString:
-		return "text"
+		return "a string"
 	case kindInteger, kindFloat:
 		return "a number"
 	case kindBool:
@@ -201,6 +199,10 @@ func (d *document) header(e *unstable.Node, found *findings) *value {
 		switch {
 		case m == nil:
 			m = &member{value: t.set(last.name, last.at, &value{kind: kindArray, at: last.at, origin: series})}
+		case m.value.origin == implied:
+			found.add(last.at, "[[%s]] stands above its tables: move those in line %d and below it to below this line",
+				last.name, d.line(m.at))
+			return newTable(last.at, headed)
 		case m.value.origin != series:
 			return d.conflict(last, m, found)
 		}
@@ -292,40 +294,5 @@ func (d *document) read(n *unstable.Node, at int, found *findings) *value {
 	return v
 }
 
-// unquoted matches a line that sets a key to one word without quotes.
-var unquoted = regexp.MustCompile(`^\s*([\w.-]+)\s*=\s*([^"'\[{#\s][^#"'\s]*)\s*(?:#|$)`)
-
 // number matches what was clearly meant as a number.
 var number = regexp.MustCompile(`^[+-]?[0-9_.]+$`)
-
-// explain makes of the parser's message what would be right, for the slips that
-// people make who do not write TOML every day.
-func (d *document) explain(at int, message string) (int, string) {
-	start := d.lines[d.line(at)-1]
-	line := d.data[start:]
-	if end := bytes.IndexByte(line, '\n'); end >= 0 {
-		line = line[:end]
-	}
-	if m := unquoted.FindSubmatchIndex(line); m != nil && at >= start+m[4] {
-		name, text := string(line[m[2]:m[3]]), string(line[m[4]:m[5]])
-		switch strings.ToLower(text) {
-		case "true", "yes", "on":
-			return start + m[4], fmt.Sprintf("%s is no value: write %s = true", text, name)
-		case "false", "no", "off":
-			return start + m[4], fmt.Sprintf("%s is no value: write %s = false", text, name)
-		}
-		if !number.MatchString(text) {
-			return start + m[4], fmt.Sprintf("text stands in quotes: write %s = %s", name, quote(text))
-		}
-		return at, message
-	}
-	switch {
-	case strings.Contains(message, "cannot have new lines"), strings.Contains(message, "not terminated"), strings.HasPrefix(message, "unterminated"):
-		message += "; the closing quote is missing"
-	case strings.HasPrefix(message, "unexpected character"), strings.HasPrefix(message, "expected keyword"):
-		message += "; text stands in quotes"
-	case message == "expected '=' after key":
-		message += "; a line is key = value, or [table]"
-	}
-	return at, message
-}

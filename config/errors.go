@@ -63,11 +63,14 @@ func or(words []string) string {
 	}
 }
 
+// maxWord is the length in bytes of the longest word for which a name is looked
+// for: no name is longer, and the distance costs the product of the lengths.
+const maxWord = 32
+
 // nearest returns the one of names that word is most likely a slip for, or the
 // empty string where none is near.
 func nearest(word string, names []string) string {
-	const longest = 32 // no name is longer, and the distance costs the product of the lengths
-	if len(word) > longest {
+	if len(word) > maxWord {
 		return ""
 	}
 	best, least := "", min(3, 2+len(word)/6) // two slips, in a short word one

@@ -29,6 +29,12 @@ func seed(f *testing.F) {
 	for _, test := range bad {
 		f.Add([]byte(test.text))
 	}
+	for _, test := range followed {
+		f.Add([]byte(brokenBond(test.text)))
+	}
+	for _, test := range questionable {
+		f.Add([]byte(test.text))
+	}
 }
 
 // checkRoundTrip checks that a Config survives the way through TOML, and that
@@ -53,8 +59,17 @@ func checkRoundTrip(t *testing.T, c *Config) {
 func FuzzParse(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse("f", data)
+		c, warnings, err := Check("f", data)
+		lines := bytes.Count(data, []byte("\n")) + 1
+		for _, w := range warnings {
+			if w.Line < 1 || w.Line > lines || w.Col < 1 || w.Message == "" || strings.ContainsAny(w.Message, "\n\r\x00") {
+				t.Errorf("warning %+v in a file of %d lines", w, lines)
+			}
+		}
 		if err == nil {
+			if summary := c.Summary(); strings.Count(summary, "\n") != 5*len(c.Bonds)-1 {
+				t.Errorf("the summary of %d bonds is:\n%s", len(c.Bonds), summary)
+			}
 			if err := toml.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &map[string]any{}); err != nil {
 				t.Errorf("taken, and it is no TOML: %v", err)
 			}
@@ -65,7 +80,6 @@ func FuzzParse(f *testing.F) {
 		if c != nil || !errors.As(err, &errs) || len(errs) == 0 {
 			t.Fatalf("Parse = %v, %#v", c, err)
 		}
-		lines := bytes.Count(data, []byte("\n")) + 1
 		for i, e := range errs {
 			if e.Line < 1 || e.Line > lines || e.Col < 1 || e.Message == "" || strings.ContainsAny(e.Message, "\n\r\x00") {
 				t.Errorf("finding %+v in a file of %d lines", e, lines)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,13 +38,16 @@ func Check(name string, data []byte) (*Config, Warnings, error) {
 	var found findings
 	doc := readDocument(name, data, &found)
 	if err := found.err(); err != nil {
-		return nil, nil, err
+		if why := encoding(data); why != "" {
+			return nil, nil, Errors{{name, 1, 1, why}}
+		}
+		return nil, nil, doc.orForeign(err)
 	}
 	p := parser{findings: found, cfg: Default()}
 	p.file(doc.root)
 	p.check()
 	if err := p.err(); err != nil {
-		return nil, nil, err
+		return nil, nil, doc.orForeign(err)
 	}
 	return p.cfg, p.warn(doc.root), nil
 }
@@ -119,13 +123,13 @@ func (p *parser) table(name string, v *value, fields []field, notHere []string) 
 			p.add(m.at, "unknown key") // it is only counted, and a guess costs time
 			continue
 		}
-		p.add(m.at, "%s", unknown(name, m, fields, notHere))
+		p.add(m.at, "%s", unknown(name, v, m, fields, notHere))
 	}
 	return t
 }
 
 // unknown says what a key that no one knows may have been meant to be.
-func unknown(table string, m member, fields []field, notHere []string) string {
+func unknown(table string, v *value, m member, fields []field, notHere []string) string {
 	what := "unknown key "
 	if m.value.kind == kindTable || m.value.origin == series {
 		what = "unknown table "
@@ -147,21 +151,34 @@ func unknown(table string, m member, fields []field, notHere []string) string {
 			return fmt.Sprintf("%s%s; it belongs in %s: write %s", what, quote(m.name), t.name, headers[m.name])
 		case t.name == "[[bond]]" && strings.Contains(table, "bond."):
 			return fmt.Sprintf("%s%s; it belongs in %s: write it above %s", what, quote(m.name), t.name, table)
-		default:
+		case t.name == "[[bond.path]]" || t.name == "[[bond.slave]]":
 			return fmt.Sprintf("%s%s; it belongs in %s", what, quote(m.name), t.name)
+		default:
+			return fmt.Sprintf("%s%s; it belongs in %s: write it below that", what, quote(m.name), t.name)
 		}
+	}
+	if table == "[[bond]]" && slices.Contains(netmaskKeys(), m.name) {
+		return unknownNetmask(v, m.name)
 	}
 	var names []string
 	for _, f := range fields {
 		names = append(names, f.name)
 	}
-	if near := nearest(m.name, slices.Concat(names, notHere)); near != "" {
+	if near := meant(table, m.name, slices.Concat(names, notHere)); near != "" {
+		if words, ok := flat(m.value); ok && m.value.kind != kindTable && slices.Contains(listKeys(), near) {
+			if near == "addresses" {
+				for i := range words {
+					words[i] = withPrefix(v, words[i])
+				}
+			}
+			return fmt.Sprintf("%s%s; did you mean %s = %s?", what, quote(m.name), near, listText(words))
+		}
+		if isTable := m.value.kind == kindTable || m.value.origin == series; isTable && table == "" {
+			return fmt.Sprintf("%s%s; did you mean %s?", what, quote(m.name), cmp.Or(headers[near], "["+near+"]"))
+		}
 		return fmt.Sprintf("%s%s; did you mean %q?", what, quote(m.name), near)
 	}
-	if table == "" {
-		return fmt.Sprintf("%s%s; a configuration can have %s", what, quote(m.name), or(names))
-	}
-	return fmt.Sprintf("%s%s; %s can have %s", what, quote(m.name), table, or(names))
+	return fmt.Sprintf("%s%s; %s", what, quote(m.name), unlike(table, m.name, names))
 }
 
 var (
@@ -204,6 +221,10 @@ func (p *parser) word(key string, to *string, words ...string) field {
 	return field{key, func(v *value) {
 		if v.kind == kindString && slices.Contains(words, v.text) {
 			*to = v.text
+			return
+		}
+		if err := unknownValue(key, v, words); err != nil {
+			p.judge(v, err)
 			return
 		}
 		p.add(v.at, "%s can be %s, not %s", key, or(quoted(words)), v.words())
@@ -263,7 +284,7 @@ func checkListen(s string) error {
 		return fmt.Errorf("listen %s: the port is a number from 1 to 65535, for example %q", quote(s), ":80")
 	}
 	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsFunc(host, notInHost) {
-		return fmt.Errorf("listen %s: %s is no address: write for example %q, %q or %q", quote(s), quote(host), ":80", "192.168.1.202:80", "[2001:db8::202]:80")
+		return fmt.Errorf("listen %s: %s is not an address: write for example %q, %q or %q", quote(s), quote(host), ":80", "192.168.1.202:80", "[2001:db8::202]:80")
 	}
 	return nil
 }
@@ -275,10 +296,15 @@ func notInHost(r rune) bool {
 
 // isText reports whether a value is text, and notes if it is not.
 func (p *parser) isText(v *value, key, example string) bool {
-	if v.kind != kindString {
-		p.add(v.at, "%s is text in quotes, not %s: write for example %q", key, v.words(), example)
+	switch {
+	case v.kind == kindString:
+		return true
+	case v.kind == kindOther && v.text != "": // a MAC address can look like a time
+		p.add(v.at, "%s is a string, and strings must be quoted: write %s = %q", key, key, v.text)
+	default:
+		p.add(v.at, "%s is a string in quotes, not %s: write for example %q", key, v.words(), example)
 	}
-	return v.kind == kindString
+	return false
 }
 
 // judge notes an error as a finding about a value, and reports whether it is good.
@@ -342,7 +368,11 @@ func (p *parser) bond(v *value) *bond {
 		{"mtu", func(v *value) {
 			const least, most = 68, 65535 // ETH_MIN_MTU, ETH_MAX_MTU
 			n, err := v.integer()
-			if v.kind != kindInteger || err != nil || n < least || n > most {
+			switch {
+			case v.kind == kindString && err == nil && n >= least && n <= most:
+				p.add(v.at, "mtu is a number: write mtu = %d, without quotes", n)
+				return
+			case v.kind != kindInteger || err != nil || n < least || n > most:
 				p.add(v.at, "mtu is a number from %d to %d without quotes, for example 1500, not %s", least, most, v.words())
 				return
 			}
@@ -350,7 +380,7 @@ func (p *parser) bond(v *value) *bond {
 		}},
 		{"addresses", func(v *value) {
 			p.list(b, "addresses", v, "192.168.1.202/24", func(s string) error {
-				prefix, err := parseAddress(s)
+				prefix, err := parseAddress(s, v)
 				b.Addresses = append(b.Addresses, prefix)
 				return err
 			})
@@ -364,7 +394,11 @@ func (p *parser) bond(v *value) *bond {
 		}},
 		{"dhcp4", func(v *value) {
 			if v.kind != kindBool {
-				p.add(v.at, "dhcp4 is true or false without quotes, not %s", v.words())
+				right := ""
+				if word, ok := boolFor(v); ok {
+					right = ": write dhcp4 = " + word
+				}
+				p.add(v.at, "dhcp4 is true or false without quotes, not %s%s", v.words(), right)
 				return
 			}
 			b.DHCP4 = v.text == "true"
@@ -393,8 +427,9 @@ func (p *parser) bond(v *value) *bond {
 			})
 		}},
 		field{"slave", func(v *value) {
-			if v.kind == kindString || v.kind == kindArray && len(v.items) > 0 && v.items[0].kind == kindString {
-				p.add(v.at, "slave is a table that says more of one of the slaves: to name them, write slaves = [%q]", "eth0")
+			if words, ok := flat(v); ok && v.origin != series && v.kind != kindTable {
+				p.add(v.at, "slave is a table that says more of one of the slaves: to name them, write slaves = %s",
+					listText(words))
 				return
 			}
 			p.series(v, "slave", "bond.slave", maxItems, func(v *value) { b.slaves = append(b.slaves, p.slave(v)) })
@@ -421,7 +456,11 @@ func (p *parser) bond(v *value) *bond {
 // option reads a bonding option into Options.
 func (p *parser) option(b *bond, o *Option, v *value) {
 	if !o.list() {
-		if text, err := o.parse(v); p.judge(v, err) {
+		text, err := o.parse(v)
+		if err != nil {
+			err = cmp.Or(o.advise(v), err)
+		}
+		if p.judge(v, err) {
 			b.Options[o.Name] = text
 		}
 		return
@@ -443,29 +482,30 @@ func (p *parser) option(b *bond, o *Option, v *value) {
 // is a finding.
 func (p *parser) list(b *bond, key string, v *value, example string, take func(string) error) {
 	if v.kind != kindArray {
-		p.add(v.at, "%s is a list, not %s: write %s = [%q]", key, v.words(), key, exampleFor(v, example))
+		p.add(v.at, "%s", wrongShape(key, v, example))
 		return
 	}
 	if len(v.items) > maxItems {
 		p.add(v.at, "%s has %d entries, and bondd takes at most %d", key, len(v.items), maxItems)
 		return
 	}
+	told := false // one wrong shape has the whole list put right
 	for _, item := range v.items {
 		if item.kind != kindString {
-			p.add(item.at, "%s is a list of texts in quotes, such as %q, and this is %s", key, example, item.words())
+			if !told {
+				p.add(item.at, "%s", wrongShape(key, v, example))
+			}
+			told = true
+			continue
+		}
+		if several(key, item.text) {
+			words, _ := flat(v)
+			p.add(item.at, "%s has more than one entry: write %s = %s", quote(item.text), key, listText(words))
 			continue
 		}
 		p.judge(item, take(item.text))
 		b.items[key] = append(b.items[key], item.at)
 	}
-}
-
-// exampleFor is what the user wrote, where a pair of brackets was all that it lacked.
-func exampleFor(v *value, example string) string {
-	if v.kind == kindString && v.text != "" {
-		return v.text
-	}
-	return example
 }
 
 // slaves reads slaves: a list of references, or "auto".
@@ -493,9 +533,16 @@ func parseIP(what, s string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(s)
 	switch {
 	case err != nil && strings.Contains(s, "/"):
+		host, _, _ := strings.Cut(s, "/")
+		if ip, err := netip.ParseAddr(tidyIP(host)); err == nil {
+			return ip, fmt.Errorf("%s %s is one address: write it without the prefix length, %q", what, quote(s), ip)
+		}
 		return ip, fmt.Errorf("%s %s is one address: write it without the prefix length", what, quote(s))
 	case err != nil:
-		return ip, fmt.Errorf("%s %s is no IP address: write one such as %q", what, quote(s), "192.168.1.1")
+		if tidy, err := netip.ParseAddr(tidyIP(s)); err == nil {
+			return ip, fmt.Errorf("%s %s is not in the form of an IP address: write %q", what, quote(s), tidy)
+		}
+		return ip, fmt.Errorf("%s %s is not an IP address: write one such as %q", what, quote(s), "192.168.1.1")
 	case ip.Zone() != "":
 		return ip, fmt.Errorf("%s %s: the bond is the interface, write %q", what, quote(s), ip.WithZone(""))
 	case ip.Is4In6():
@@ -532,16 +579,21 @@ func checkHost(what, s string, ip netip.Addr) error {
 
 var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// parseAddress reads the host's own address with its prefix length.
-func parseAddress(s string) (netip.Prefix, error) {
+// parseAddress reads the host's own address with its prefix length. The table of
+// the bond is for what an address lacks.
+func parseAddress(s string, table *value) (netip.Prefix, error) {
 	host, bits, ok := strings.Cut(s, "/")
+	if right := withPrefix(table, s); right != s && (ok || len(strings.Fields(s)) > 1) {
+		return netip.Prefix{}, fmt.Errorf("address %s has the netmask in place of the prefix length: write %q",
+			quote(s), right)
+	}
 	ip, err := parseIP("address", host)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	if !ok {
-		usual := map[bool]string{true: "24", false: "64"}[ip.Is4()]
-		return netip.Prefix{}, fmt.Errorf("address %s lacks the prefix length of its network: write for example %q", quote(s), host+"/"+usual)
+		return netip.Prefix{}, fmt.Errorf("address %s lacks the prefix length of its network: write for example %q",
+			quote(s), withPrefix(table, s))
 	}
 	prefix, err := netip.ParsePrefix(s)
 	if err != nil || prefix.Bits() == 0 {

@@ -28,6 +28,11 @@ func parseReference(s string) (string, error) {
 		}
 		return "pci:" + pci, nil
 	}
+	for _, prefix := range []string{"mac:", "pci:"} {
+		if len(s) > len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
+			return "", fmt.Errorf("%s begins with capitals: write %q", quote(s), prefix+s[len(prefix):])
+		}
+	}
 	if _, err := parseMAC(s); err == nil {
 		return "", fmt.Errorf("%s is a MAC address, not a name: write %q", quote(s), "mac:"+s)
 	}
@@ -57,7 +62,7 @@ func checkName(s string) error {
 	for _, r := range s {
 		// % makes the kernel number a name by itself.
 		if strings.ContainsRune("/:%", r) || unicode.IsSpace(r) || !unicode.IsPrint(r) {
-			return fmt.Errorf("%s is no interface name: %q cannot be in one", quote(s), r)
+			return fmt.Errorf("%s is not an interface name: %q cannot be in one", quote(s), r)
 		}
 	}
 	return nil
@@ -70,9 +75,9 @@ func parseMAC(s string) (string, error) {
 	hw, err := net.ParseMAC(s)
 	switch {
 	case err != nil || len(hw) != 6:
-		return "", fmt.Errorf("%s is no MAC address: write six bytes, for example %q", quote(s), example)
+		return "", fmt.Errorf("%s is not a MAC address: write six bytes, for example %q", quote(s), example)
 	case [6]byte(hw) == [6]byte{}:
-		return "", fmt.Errorf("%s is no NIC's address, all of it is zero: write one such as %q", quote(s), example)
+		return "", fmt.Errorf("%s is not the address of a NIC, all of it is zero: write one such as %q", quote(s), example)
 	case hw[0]&1 != 0:
 		return "", fmt.Errorf("%s is a multicast address, no NIC can have it: its first byte has to be even, as in %q", quote(s), example)
 	}
@@ -85,7 +90,7 @@ var pciForm = regexp.MustCompile(`^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a
 func parsePCI(s string) (string, error) {
 	m := pciForm.FindStringSubmatch(strings.ToLower(s))
 	if m == nil {
-		return "", fmt.Errorf("%s is no PCI address: write domain, bus, device and function, for example %q", quote(s), "0000:03:00.0")
+		return "", fmt.Errorf("%s is not a PCI address: write domain, bus, device and function, for example %q", quote(s), "0000:03:00.0")
 	}
 	domain, _ := strconv.ParseUint("0"+m[1], 16, 64) // the form leaves no error
 	return fmt.Sprintf("%04x:%s:%s.%s", domain, m[2], m[3], m[4]), nil

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -39,8 +40,9 @@ var (
 	dampingKeys = []string{"half_life", "suppress", "reuse"}
 )
 
-// headers are how the tables within a bond begin.
+// headers are how a bond and the tables within it begin.
 var headers = map[string]string{
+	"bond":    "[[bond]]",
 	"path":    "[[bond.path]]",
 	"slave":   "[[bond.slave]]",
 	"vlan":    "[[bond.vlan]]",
@@ -138,6 +140,9 @@ func (p *parser) damping(b *bond, v *value) {
 func (p *parser) duration(key string, to *time.Duration, low, high, unit time.Duration) field {
 	return field{key, func(v *value) {
 		d, err := parseDuration(key, v, low, high, unit, *to)
+		if err != nil {
+			err = cmp.Or(checkDuration(key, v), err)
+		}
 		if p.judge(v, err) {
 			*to = d
 		}
@@ -239,7 +244,7 @@ func (p *parser) checkPrios(b *bond) {
 		case b.Auto:
 			p.add(at, "slaves = \"auto\" takes the cards that it finds, in its own order: name the slaves of this bond to say more of one")
 		case !slices.Contains(b.Slaves, s.ref):
-			p.add(at, "%s is none of the slaves: write one of them as it is there, %s", quote(s.ref), or(quoted(b.Slaves)))
+			p.add(at, "%s is not one of the slaves: write one of them as it is there, %s", quote(s.ref), or(quoted(b.Slaves)))
 		case same >= 0:
 			p.add(at, "there is a [[bond.slave]] for %s already, in line %d: put the two together", quote(s.ref), p.doc.line(b.slaves[same].place("name")))
 		}

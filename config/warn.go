@@ -178,8 +178,8 @@ func (w *warner) source(b *bond, t *path) {
 	}
 	for _, a := range b.Addresses {
 		if n := a.Masked(); n.Contains(t.Target) && !n.Contains(t.Source) {
-			w.add(t.place("source"), "source %s is not in the network of the target, %s, so many hosts do not reply to it: "+
-				"write an address of that network that nobody has, or take the line out", quote(t.Source.String()), n)
+			w.add(t.place("source"), "source %s is not in the network of the target, %s, so many hosts do not "+
+				"reply to it: write an address of that network that nobody has, or take the line out", quote(t.Source.String()), n)
 			return
 		}
 	}

@@ -8,90 +8,242 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
+	"time"
 )
 
-// A Source is where Inventory looks. The zero value is the running machine.
+// A Source is where the machine is read from. The zero value is the running machine.
 type Source struct {
 	// Sys is where sysfs is mounted; "/sys" if empty.
 	Sys string
+	// Files is the content of sysfs, instead of Sys. It must be able to read symbolic links (fs.ReadLinkFS).
+	Files fs.FS
 	// Kernel answers for rtnetlink and ethtool; the running kernel if nil.
 	Kernel Kernel
+	// ROM reads an option ROM, given the path of its file in sysfs. If nil, the ROMs are not read, only noticed. Inventory
+	// asks for no ROM of an interface that is up.
+	ROM func(ctx context.Context, path string) ([]byte, error)
 }
 
-// A Kernel lists the network interfaces of this network namespace with what rtnetlink and ethtool know of them.
+// A Kernel answers for the machine and the network interfaces of this network namespace. Its methods return in bounded
+// time, also if the context has no deadline.
 type Kernel interface {
-	// Links returns in bounded time, also if the context has no deadline.
+	// Host tells about the kernel itself.
+	Host() Host
+	// Links lists the interfaces as rtnetlink describes them.
 	Links(ctx context.Context) ([]Link, error)
+	// Ethtool asks one link's driver. It wakes a card that sleeps. With an error it returns what it has got until then.
+	Ethtool(ctx context.Context, l Link) (Ethtool, error)
 }
 
-// A Link is a network interface as the kernel's sockets describe it. Empty fields are unknown.
+// Host is what the kernel says of itself.
+type Host struct {
+	// Release is the kernel's version, "6.12.117-bondd".
+	Release string `json:"release,omitempty"`
+	// UptimeSeconds is how long it has run, also asleep.
+	UptimeSeconds int `json:"uptime_seconds,omitempty"`
+}
+
+// A Link is a network interface as rtnetlink describes it. Empty fields are unknown.
 type Link struct {
-	Index int
-	Name  string
+	Index int    `json:"index"`
+	Name  string `json:"name"`
+	// AltNames are further names.
+	AltNames []string `json:"alt_names,omitempty"`
 	// Ethernet is true for hardware type ARPHRD_ETHER.
-	Ethernet bool
+	Ethernet bool `json:"ethernet,omitempty"`
+	// Up is the administrative state.
+	Up bool `json:"up,omitempty"`
 	// Kind is the rtnetlink kind of a virtual interface ("veth", "bond"); empty for hardware.
-	Kind string
+	Kind string `json:"kind,omitempty"`
 	// Enslaved says that another interface is this one's master, which may have changed its Address.
-	Enslaved bool
-	Address  net.HardwareAddr
+	Enslaved bool `json:"enslaved,omitempty"`
+	Address  MAC  `json:"address,omitempty"`
 	// Permanent is the address from before any change; nil if the kernel does not tell.
-	Permanent net.HardwareAddr
+	Permanent MAC `json:"permanent,omitempty"`
 	// Carrier is nil while the interface is down.
-	Carrier *bool
-	// Driver and Firmware are ethtool's driver information.
-	Driver, Firmware string
-	// SpeedMbps is 0 if unknown; Duplex is "full", "half" or empty; SupportedMbps ascends.
-	SpeedMbps     int
-	Duplex        string
-	SupportedMbps []int
+	Carrier *bool `json:"carrier,omitempty"`
+	// LinkLosses is how often the carrier was lost since the interface exists.
+	LinkLosses *int `json:"link_losses,omitempty"`
+	// ParentBus and Parent are the bus and the name of the device behind the interface.
+	ParentBus string `json:"parent_bus,omitempty"`
+	Parent    string `json:"parent,omitempty"`
+}
+
+// MAC is a hardware address that is text in JSON.
+type MAC net.HardwareAddr
+
+// String is the address as people write it.
+func (m MAC) String() string { return net.HardwareAddr(m).String() }
+
+// MarshalText encodes the address.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText decodes an address.
+func (m *MAC) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*m = nil
+		return nil
+	}
+	a, err := net.ParseMAC(string(b))
+	*m = MAC(a)
+	return err
+}
+
+// Ethtool is what a link's driver tells. Empty fields are unknown.
+type Ethtool struct {
+	// Driver, Version and Firmware are the driver information.
+	Driver   string `json:"driver,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+	// SpeedMbps is 0 if unknown; Duplex is "full", "half" or empty.
+	SpeedMbps int    `json:"speed_mbps,omitempty"`
+	Duplex    string `json:"duplex,omitempty"`
+	Autoneg   *bool  `json:"autoneg,omitempty"`
+	// Supported, Advertised and Partner are link modes by the kernel's names.
+	Supported  []string `json:"supported,omitempty"`
+	Advertised []string `json:"advertised,omitempty"`
+	Partner    []string `json:"partner,omitempty"`
+	// CarrierReported is false if the driver has no answer to whether there is a link.
+	CarrierReported *bool `json:"carrier_reported,omitempty"`
+	// NoLink is the reason why there is no link, in words.
+	NoLink string  `json:"no_link,omitempty"`
+	Signal *Signal `json:"signal,omitempty"`
+	EEE    *EEE    `json:"eee,omitempty"`
+	// WakeOn is what wakes the machine.
+	WakeOn []string `json:"wake_on,omitempty"`
+	// Unread says which questions had no answer, and why.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// ErrDetached is what Kernel.Ethtool returns for a link whose device no longer answers.
+var ErrDetached = errors.New("the device no longer answers")
+
+// A Machine is what was read of a machine at one time.
+type Machine struct {
+	Host
+	// Vendor, Product, Board and Firmware are what the maker says; empty if unknown.
+	Vendor   string `json:"vendor,omitempty"`
+	Product  string `json:"product,omitempty"`
+	Board    string `json:"board,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+	NICs     []NIC  `json:"-"`
 }
 
 // uppers are the kinds of virtual interface that stand on top of others. They are Ethernet to the kernel and no NIC to
 // anyone: what is beneath them is what would have to be bonded.
-var uppers = []string{"bond", "bridge", "hsr", "ipvlan", "ipvtap", "macsec", "macvlan", "macvtap", "openvswitch", "team", "vlan", "vrf", "vxlan"}
-
-// Inventory lists every Ethernet NIC of the machine, in natural order of the names: all hardware (wireless cards are
-// not Ethernet), and the virtual ends such as veth, which Judge heeds only if they are named. An error means that the
-// list itself could not be read; details of a NIC that could not be read are left unknown.
-func Inventory(ctx context.Context, src Source) ([]NIC, error) {
-	kernel := src.Kernel
-	if kernel == nil {
-		kernel = netKernel{}
-	}
-	links, err := kernel.Links(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list network interfaces: %w", err)
-	}
-	sys := sysfs(cmp.Or(src.Sys, "/sys"))
-	nics := []NIC{}
-	for _, l := range links {
-		if !l.Ethernet || slices.Contains(uppers, l.Kind) || sys.wireless(l) {
-			continue
-		}
-		nics = append(nics, newNIC(l, sys))
-	}
-	slices.SortFunc(nics, func(a, b NIC) int { return compareNames(a.Name, b.Name) })
-	return nics, nil
+var uppers = []string{
+	"bond", "bridge", "hsr", "ipvlan", "ipvtap", "macsec", "macvlan", "macvtap", "openvswitch", "team", "vlan", "vrf",
+	"vxlan",
 }
 
-// newNIC joins what the kernel's sockets say of a link with what sysfs says of its device.
-func newNIC(l Link, sys sysfs) NIC {
+const (
+	// nicTimeout bounds what one driver is asked: one that hangs must not hold up the others.
+	nicTimeout = 2 * time.Second
+	// passTimeout bounds what all of them together are asked. A driver that hangs while it holds the kernel's lock holds
+	// up the others after all.
+	passTimeout = 5 * time.Second
+)
+
+// Inventory is the NICs of Probe.
+func Inventory(ctx context.Context, src Source) ([]NIC, error) {
+	m, err := Probe(ctx, src)
+	return m.NICs, err
+}
+
+// Probe reads the machine and every Ethernet NIC of it, in natural order of the names: all hardware (wireless cards are
+// not Ethernet), and the virtual ends such as veth, which Judge heeds only if they are named. An error means that the
+// list itself could not be read, or that ctx was cancelled; what could not be read of a NIC is left unknown and said in
+// its Unread. A card that sleeps is left asleep.
+func Probe(ctx context.Context, src Source) (Machine, error) {
+	p := src.prober()
+	links, err := p.kernel.Links(ctx)
+	if err != nil {
+		return Machine{}, fmt.Errorf("list network interfaces: %w", err)
+	}
+	m := Machine{Host: p.kernel.Host(), NICs: []NIC{}}
+	m.describe(p.sys)
+	// Two passes, each with a limit of its own: what hangs in one driver costs no card what sysfs says of it.
+	links = slices.DeleteFunc(links, func(l Link) bool {
+		return !l.Ethernet || slices.Contains(uppers, l.Kind) || p.sys.wireless(l)
+	})
+	devices, cancel := context.WithTimeoutCause(ctx, passTimeout,
+		timeout(fmt.Sprintf("timed out: the devices of all cards took longer than %v", passTimeout)))
+	defer cancel()
+	for _, l := range links {
+		m.NICs = append(m.NICs, p.device(devices, l))
+	}
+	drivers, cancel := context.WithTimeoutCause(ctx, passTimeout,
+		timeout(fmt.Sprintf("timed out: the drivers of all cards took longer than %v", passTimeout)))
+	defer cancel()
+	for i, l := range links {
+		p.driver(drivers, l, &m.NICs[i])
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return Machine{}, fmt.Errorf("ask the driver of %s: %w", l.Name, ctx.Err())
+		}
+	}
+	slices.SortFunc(m.NICs, func(a, b NIC) int { return compareNames(a.Name, b.Name) })
+	return m, nil
+}
+
+// prober is a Source with its zero values filled in.
+type prober struct {
+	kernel Kernel
+	sys    sysfs
+	rom    func(context.Context, string) ([]byte, error)
+}
+
+func (src Source) prober() prober {
+	p := prober{kernel: src.Kernel, sys: sysfs{src.Files}, rom: src.ROM}
+	if p.kernel == nil {
+		p.kernel = netKernel{}
+	}
+	if p.sys.fsys == nil {
+		p.sys.fsys = os.DirFS(cmp.Or(src.Sys, "/sys"))
+	}
+	return p
+}
+
+// device reads what sysfs says of a link and of the device behind it, which may wait for the device.
+func (p prober) device(ctx context.Context, l Link) NIC {
+	n, err := bounded(ctx, nicTimeout, func(context.Context) (NIC, error) {
+		n := newNIC(l)
+		p.sys.describe(l, &n)
+		return n, nil
+	})
+	if err != nil {
+		n = newNIC(l)
+		n.unread("sysfs: " + err.Error())
+	}
+	if n.Bus == busVirtual && l.Parent != "" {
+		n.Bus, n.Address = l.ParentBus, l.Parent
+		n.unread("sysfs: it does not show this interface, whose device is " + l.ParentBus + " " + l.Parent)
+	}
+	return n
+}
+
+// driver asks a link's driver, unless the card sleeps.
+func (p prober) driver(ctx context.Context, l Link, n *NIC) {
+	if n.asleep() {
+		n.unread("ethtool: the card is asleep to save power, and is not woken")
+		return
+	}
+	n.tell(p.kernel.Ethtool(ctx, l))
+	if p.rom != nil && n.ROM != nil {
+		p.readROM(ctx, l, n)
+	}
+}
+
+// newNIC is what rtnetlink says of a link.
+func newNIC(l Link) NIC {
 	n := NIC{
 		Name:          l.Name,
-		Driver:        cmp.Or(l.Driver, l.Kind),
-		Firmware:      l.Firmware,
+		AltNames:      l.AltNames,
+		Driver:        l.Kind,
 		Bus:           busVirtual,
-		SupportedMbps: append([]int{}, l.SupportedMbps...),
-		Duplex:        l.Duplex,
+		SupportedMbps: []int{},
 		LinkUp:        l.Carrier,
-	}
-	if l.SpeedMbps > 0 {
-		n.SpeedMbps = &l.SpeedMbps
+		LinkLosses:    l.LinkLosses,
 	}
 	switch {
 	case len(l.Permanent) > 0:
@@ -99,101 +251,41 @@ func newNIC(l Link, sys sysfs) NIC {
 	case !l.Enslaved && len(l.Address) > 0: // a bond gives all its slaves one address: then it proves nothing
 		n.PermanentMAC = l.Address.String()
 	}
-	sys.describe(l, &n)
 	return n
 }
 
-// sysfs is the path of a mounted sysfs.
-type sysfs string
-
-// netDir is the folder of an interface, empty if sysfs shows another network namespace than the one the link is in: a
-// veth of ours must not borrow the hardware of a namesake.
-func (s sysfs) netDir(l Link) string {
-	dir := filepath.Join(string(s), "class", "net", l.Name)
-	if readAttr(dir, "ifindex") != strconv.Itoa(l.Index) {
-		return ""
-	}
-	return dir
-}
-
-// wireless says whether the link is a radio: Wi-Fi or a mobile modem that poses as Ethernet.
-func (s sysfs) wireless(l Link) bool {
-	dir := s.netDir(l)
-	if dir == "" {
-		return false
-	}
-	return exists(filepath.Join(dir, "phy80211")) || slices.Contains(strings.Fields(readAttr(dir, "uevent")), "DEVTYPE=wwan")
-}
-
-// describe fills in what the device behind the link tells, if there is one.
-func (s sysfs) describe(l Link, n *NIC) {
-	dir := s.netDir(l)
-	if dir == "" {
-		return
-	}
-	device, err := filepath.EvalSymlinks(filepath.Join(dir, "device"))
-	if err != nil {
-		return
-	}
+// tell adds what the driver says, and what it does not.
+func (n *NIC) tell(e Ethtool, err error) {
 	// The name sysfs gives is the one by which the driver is bound; ethtool's is what the driver likes to be called.
-	n.Driver = cmp.Or(linkBase(device, "driver"), n.Driver)
-	n.Bus = cmp.Or(linkBase(device, "subsystem"), "unknown")
-	n.Address = filepath.Base(device)
-
-	// The interface may hang on a child of the card: virtio3 of a PCI device, 1-2:1.0 of a USB device. The first PCI
-	// or USB device upwards is the card; above a USB device comes its host controller, which is not.
-	for p := device; p != filepath.Dir(p); p = filepath.Dir(p) {
-		switch linkBase(p, "subsystem") {
-		case busPCI:
-			n.Bus, n.Address = busPCI, filepath.Base(p)
-			n.PCIID = readID(p, "vendor", "device")
-			n.Subsystem = readID(p, "subsystem_vendor", "subsystem_device")
-			n.Vendor, n.Model = pciNames(n.PCIID)
-			// The attribute exists if and only if the device has a ROM. Its content is never read: some cards hang on that.
-			rom := exists(filepath.Join(p, "rom"))
-			n.OptionROM = &rom
-			return
-		case busUSB:
-			if !exists(filepath.Join(p, "idVendor")) {
-				continue // an interface of the device, not the device
-			}
-			n.Bus, n.Address = busUSB, filepath.Base(p)
-			n.USBID = readID(p, "idVendor", "idProduct")
-			n.Vendor, n.Model = readAttr(p, "manufacturer"), readAttr(p, "product")
-			return
-		}
+	if n.Driver == "" || n.Bus == busVirtual {
+		n.Driver = cmp.Or(e.Driver, n.Driver)
 	}
-}
-
-// readID joins two hexadecimal attributes to "8086:100e"; it is empty if either is missing.
-func readID(dir, vendor, device string) string {
-	v, d := readAttr(dir, vendor), readAttr(dir, device)
-	if v == "" || d == "" {
-		return ""
+	n.DriverVersion, n.Firmware = e.Version, e.Firmware
+	n.Duplex, n.Autoneg = e.Duplex, e.Autoneg
+	if e.SpeedMbps > 0 {
+		n.SpeedMbps = &e.SpeedMbps
 	}
-	return strings.ToLower(strings.TrimPrefix(v, "0x") + ":" + strings.TrimPrefix(d, "0x"))
-}
-
-// readAttr is the trimmed content of a sysfs attribute, empty if it cannot be read: devices come and go, and an
-// unreadable attribute is an unknown one.
-func readAttr(dir, name string) string {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	n.Supported, n.Advertised, n.Partner = e.Supported, e.Advertised, e.Partner
+	n.SupportedMbps = append(n.SupportedMbps, modeSpeeds(e.Supported)...)
+	if n.CarrierReported == nil {
+		n.CarrierReported = e.CarrierReported
+	}
+	n.NoLink, n.Signal, n.EEE, n.WakeOn = e.NoLink, e.Signal, e.EEE, e.WakeOn
+	n.Detached = errors.Is(err, ErrDetached)
+	for _, what := range e.Unread {
+		n.unread("ethtool: " + what)
+	}
 	if err != nil {
-		return ""
+		n.unread("ethtool: " + err.Error())
 	}
-	return strings.TrimSpace(string(b))
 }
 
-// linkBase is the last element of what a symbolic link points to, empty if there is no such link.
-func linkBase(dir, name string) string {
-	target, err := os.Readlink(filepath.Join(dir, name))
-	if err != nil {
-		return ""
-	}
-	return filepath.Base(target)
-}
+// unread notes that something could not be read.
+func (n *NIC) unread(what string) { n.Unread = append(n.Unread, what) }
 
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
+// describe fills in what the machine's firmware says of it.
+func (m *Machine) describe(sys sysfs) {
+	const dir = "class/dmi/id"
+	m.Vendor, m.Product = sys.attr(dir, "sys_vendor"), sys.attr(dir, "product_name")
+	m.Board, m.Firmware = sys.attr(dir, "board_name"), sys.attr(dir, "bios_version")
 }

@@ -3,11 +3,13 @@ package hwprobe
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -57,6 +59,7 @@ func (s tree) iface(name string, index int, device string) {
 		dir = filepath.Join("devices/virtual/net", name)
 	} else {
 		s.link(filepath.Join(dir, "device"), device)
+		s.link(filepath.Join(dir, "subsystem"), "class/net")
 	}
 	s.file(filepath.Join(dir, "ifindex"), strconv.Itoa(index))
 	s.file(filepath.Join(dir, "uevent"), "INTERFACE="+name+"\nIFINDEX="+strconv.Itoa(index))
@@ -86,17 +89,33 @@ func (s tree) pci(path, driver, id string, rom bool) {
 type fakeKernel struct {
 	links []Link
 	err   error
+	// ethtool answers for the drivers; without it they tell nothing.
+	ethtool func(context.Context, Link) (Ethtool, error)
 }
+
+func (k fakeKernel) Host() Host { return Host{Release: "6.12.1", UptimeSeconds: 3600} }
 
 func (k fakeKernel) Links(context.Context) ([]Link, error) { return k.links, k.err }
 
-func mac(last byte) net.HardwareAddr { return net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, last} }
+func (k fakeKernel) Ethtool(ctx context.Context, l Link) (Ethtool, error) {
+	if k.ethtool == nil {
+		return Ethtool{}, nil
+	}
+	return bounded(ctx, nicTimeout, func(ctx context.Context) (Ethtool, error) { return k.ethtool(ctx, l) })
+}
+
+func mac(last byte) MAC { return MAC{0x52, 0x54, 0, 0x12, 0x34, last} }
 
 func ptr[T any](v T) *T { return &v }
 
 func inventory(t *testing.T, s tree, links ...Link) []NIC {
 	t.Helper()
-	nics, err := Inventory(t.Context(), Source{Sys: s.root, Kernel: fakeKernel{links: links}})
+	return inventoryOf(t, s, fakeKernel{links: links})
+}
+
+func inventoryOf(t *testing.T, s tree, k Kernel) []NIC {
+	t.Helper()
+	nics, err := Inventory(t.Context(), Source{Sys: s.root, Kernel: k})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,22 +146,34 @@ func TestInventoryOfHardware(t *testing.T) {
 	s.device("devices/LNXSYSTM:00/vmbus_1", "vmbus", "hv_netvsc")
 	s.iface("eth4", 5, "devices/LNXSYSTM:00/vmbus_1")
 
-	got := inventory(t, s,
-		Link{Index: 2, Name: "eth10", Ethernet: true, Address: mac(9), Permanent: mac(1), Enslaved: true, Carrier: ptr(true),
-			Driver: "E1000!", Firmware: "1.2", SpeedMbps: 1000, Duplex: "full", SupportedMbps: []int{10, 100, 1000}},
-		Link{Index: 3, Name: "eth2", Ethernet: true, Address: mac(2), Carrier: ptr(false)},
-		Link{Index: 4, Name: "eth3", Ethernet: true, Address: mac(9), Enslaved: true},
-		Link{Index: 5, Name: "eth4", Ethernet: true, Address: mac(4)},
-	)
+	got := inventoryOf(t, s, fakeKernel{
+		links: []Link{
+			{Index: 2, Name: "eth10", Ethernet: true, Address: mac(9), Permanent: mac(1), Enslaved: true, Carrier: ptr(true)},
+			{Index: 3, Name: "eth2", Ethernet: true, Address: mac(2), Carrier: ptr(false)},
+			{Index: 4, Name: "eth3", Ethernet: true, Address: mac(9), Enslaved: true},
+			{Index: 5, Name: "eth4", Ethernet: true, Address: mac(4)},
+		},
+		ethtool: func(_ context.Context, l Link) (Ethtool, error) {
+			if l.Name != "eth10" {
+				return Ethtool{}, nil
+			}
+			return Ethtool{
+				Driver: "E1000!", Version: "6.12.1", Firmware: "1.2", SpeedMbps: 1000, Duplex: "full",
+				Supported: []string{"10baseT/Half", "100baseT/Full", "1000baseT/Full", "Autoneg", "TP"},
+			}, nil
+		},
+	})
 	want := []NIC{
 		{Name: "eth2", Driver: "virtio_net", PCIID: "1af4:1041", Subsystem: "1af4:1100", Bus: "pci", Address: "0000:00:04.0",
 			Vendor: "Red Hat, Inc.", Model: "Virtio 1.0 network device", PermanentMAC: "52:54:00:12:34:02", OptionROM: ptr(false),
 			SupportedMbps: []int{}, LinkUp: ptr(false)},
 		{Name: "eth3", Driver: "r8152", USBID: "0bda:8153", Bus: "usb", Address: "1-2", Vendor: "Realtek", Model: "USB 10/100/1000 LAN",
-			SupportedMbps: []int{}},
+			USB: &USB{Controller: "0000:00:14.0"}, SupportedMbps: []int{}},
 		{Name: "eth4", Driver: "hv_netvsc", Bus: "vmbus", Address: "vmbus_1", PermanentMAC: "52:54:00:12:34:04", SupportedMbps: []int{}},
 		{Name: "eth10", Driver: "e1000", Firmware: "1.2", PCIID: "8086:100e", Subsystem: "1af4:1100", Bus: "pci", Address: "0000:00:03.0",
 			Vendor: "Intel Corporation", Model: "82540EM Gigabit Ethernet Controller", PermanentMAC: "52:54:00:12:34:01", OptionROM: ptr(true),
+			ROM: &ROM{Bytes: 1}, DriverVersion: "6.12.1", SubsystemName: "QEMU Virtual Machine",
+			Supported:     []string{"10baseT/Half", "100baseT/Full", "1000baseT/Full", "Autoneg", "TP"},
 			SupportedMbps: []int{10, 100, 1000}, SpeedMbps: ptr(1000), Duplex: "full", LinkUp: ptr(true)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -167,7 +198,7 @@ func TestInventoryLeavesOutWhatIsNoEthernetCard(t *testing.T) {
 		Link{Index: 3, Name: "wwan0", Ethernet: true},
 		Link{Index: 4, Name: "bond0", Ethernet: true, Kind: "bond"},
 		Link{Index: 6, Name: "bond0.20", Ethernet: true, Kind: "vlan"},
-		Link{Index: 5, Name: "veth1", Ethernet: true, Kind: "veth", Driver: "veth", Address: mac(5)},
+		Link{Index: 5, Name: "veth1", Ethernet: true, Kind: "veth", Address: mac(5)},
 	)
 	want := []NIC{{Name: "veth1", Driver: "veth", Bus: "virtual", PermanentMAC: "52:54:00:12:34:05", SupportedMbps: []int{}}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -184,6 +215,149 @@ func TestInventoryBelievesNoForeignSysfs(t *testing.T) {
 	want := []NIC{{Name: "eth0", Driver: "veth", Bus: "virtual", SupportedMbps: []int{}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inventory (-want +got):\n%s", diff)
+	}
+}
+
+// card adds a PCI card on a device of its own.
+func (s tree) card(name string, index int) (device string, l Link) {
+	device = "devices/pci0000:00/0000:00:0" + strconv.Itoa(index) + ".0"
+	s.pci(device, "igc", "8086:125c", true)
+	s.iface(name, index, device)
+	return device, Link{Index: index, Name: name, Ethernet: true, Address: mac(byte(index))}
+}
+
+var gigabit = Ethtool{
+	Driver: "igc", Firmware: "2017:888d", SpeedMbps: 1000, Duplex: "full",
+	Supported: []string{"100baseT/Full", "1000baseT/Full"},
+}
+
+// TestInventoryOfADeadCard has three cards of which the middle one has fallen off its bus: it loses its own speeds, and
+// the others keep theirs.
+func TestInventoryOfADeadCard(t *testing.T) {
+	s := newTree(t)
+	_, l1 := s.card("eth1", 1)
+	_, l2 := s.card("eth2", 2)
+	_, l3 := s.card("eth3", 3)
+	ethtool := func(_ context.Context, l Link) (Ethtool, error) {
+		if l.Name == "eth2" {
+			return Ethtool{}, ErrDetached
+		}
+		return gigabit, nil
+	}
+	nics := inventoryOf(t, s, fakeKernel{links: []Link{l1, l2, l3}, ethtool: ethtool})
+	for _, n := range nics {
+		speeds, unread := []int{100, 1000}, []string(nil)
+		if n.Name == "eth2" {
+			speeds, unread = []int{}, []string{"ethtool: the device no longer answers"}
+		}
+		if diff := cmp.Diff(speeds, n.SupportedMbps); diff != "" {
+			t.Errorf("speeds of %s (-want +got):\n%s", n.Name, diff)
+		}
+		if diff := cmp.Diff(unread, n.Unread); diff != "" {
+			t.Errorf("unread of %s (-want +got):\n%s", n.Name, diff)
+		}
+	}
+	m := Machine{NICs: nics}
+	got := sentences(m.Judge(Policy{}, nil))
+	for _, want := range []string{
+		"info unread: eth2 could not be read in full: ethtool: the device no longer answers",
+		"warn detached: eth2 is detached: its device pci 0000:00:02.0 no longer answers",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("findings %q lack %q", got, want)
+		}
+	}
+}
+
+// TestInventoryOfAHangingDriver has one driver that never answers. The others are read, in bounded time.
+func TestInventoryOfAHangingDriver(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		hangs  func(string) bool
+		unread map[string][]string
+		limit  time.Duration
+	}{
+		{"one", func(name string) bool { return name == "eth2" },
+			map[string][]string{"eth2": {"ethtool: timed out after 2s"}}, nicTimeout},
+		{"all", func(string) bool { return true },
+			map[string][]string{
+				"eth1": {"ethtool: timed out after 2s"},
+				"eth2": {"ethtool: timed out after 2s"},
+				"eth3": {"ethtool: timed out: the drivers of all cards took longer than 5s"},
+			}, passTimeout},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newTree(t)
+			_, l1 := s.card("eth1", 1)
+			_, l2 := s.card("eth2", 2)
+			_, l3 := s.card("eth3", 3)
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				ethtool := func(ctx context.Context, l Link) (Ethtool, error) {
+					if test.hangs(l.Name) {
+						<-ctx.Done()
+						time.Sleep(time.Hour) // a system call heeds no context
+					}
+					return gigabit, nil
+				}
+				nics := inventoryOf(t, s, fakeKernel{links: []Link{l1, l2, l3}, ethtool: ethtool})
+				if took := time.Since(start); took > test.limit {
+					t.Errorf("inventory took %v, want at most %v", took, test.limit)
+				}
+				unread := map[string][]string{}
+				for _, n := range nics {
+					if n.Unread != nil {
+						unread[n.Name] = n.Unread
+					}
+					if n.PCIID != "8086:125c" || (n.Unread == nil) != (len(n.SupportedMbps) == 2) {
+						t.Errorf("read of %s: %+v", n.Name, n)
+					}
+				}
+				if diff := cmp.Diff(test.unread, unread); diff != "" {
+					t.Errorf("unread (-want +got):\n%s", diff)
+				}
+				time.Sleep(2 * time.Hour) // until the hanging calls have ended
+			})
+		})
+	}
+}
+
+// TestInventoryWakesNoCard: asking a driver wakes its card, so a card that sleeps is not asked.
+func TestInventoryWakesNoCard(t *testing.T) {
+	s := newTree(t)
+	for i, status := range []string{"active", "suspended", "suspending", "unsupported"} {
+		device, _ := s.card("eth"+strconv.Itoa(i+1), i+1)
+		s.file(device+"/power/runtime_status", status)
+	}
+	var links []Link
+	for i := range 4 {
+		links = append(links, Link{Index: i + 1, Name: "eth" + strconv.Itoa(i+1), Ethernet: true})
+	}
+	var asked []string
+	nics := inventoryOf(t, s, fakeKernel{links: links, ethtool: func(_ context.Context, l Link) (Ethtool, error) {
+		asked = append(asked, l.Name)
+		return gigabit, nil
+	}})
+	if diff := cmp.Diff([]string{"eth1", "eth4"}, asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+	want := []string{"ethtool: the card is asleep to save power, and is not woken"}
+	if diff := cmp.Diff(want, nics[1].Unread); diff != "" {
+		t.Errorf("unread of the sleeping card (-want +got):\n%s", diff)
+	}
+}
+
+func TestInventoryEndsWithItsContext(t *testing.T) {
+	s := newTree(t)
+	_, l1 := s.card("eth1", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	k := fakeKernel{links: []Link{l1}, ethtool: func(ctx context.Context, _ Link) (Ethtool, error) {
+		cancel()
+		<-ctx.Done()
+		return Ethtool{}, ctx.Err()
+	}}
+	if _, err := Inventory(ctx, Source{Sys: s.root, Kernel: k}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v, want context.Canceled", err)
 	}
 }
 

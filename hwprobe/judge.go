@@ -1,6 +1,7 @@
 package hwprobe
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,23 +55,19 @@ const (
 	VerdictFail Verdict = "fail"
 )
 
-// The checks, by the stable names that appear in reports.
-const (
-	CheckNoNIC        = "no-nic"        // there is nothing to bond
-	CheckMissing      = "missing"       // a configured slave is not in the machine
-	CheckCount        = "count"         // one slave alone has nothing to fail over to
-	CheckDriver       = "driver"        // same driver
-	CheckChipset      = "chipset"       // same chipset
-	CheckOwnDevice    = "own-device"    // each on a device of its own
-	CheckOptionROM    = "option-rom"    // each with its own option ROM
-	CheckPermanentMAC = "permanent-mac" // each with an address of its own
-)
-
 // A Finding is the outcome of one check, in a sentence that names the NIC, what is, and what should be.
 type Finding struct {
 	Check    string   `json:"check"`
 	Severity Severity `json:"severity"`
 	Message  string   `json:"message"`
+	// Means is what it means for failover, and Do what to do about it; empty where all is well.
+	Means string `json:"means,omitempty"`
+	Do    string `json:"do,omitempty"`
+	// NICs are the cards concerned.
+	NICs []string `json:"nics,omitempty"`
+	// Row is the ID of the known trouble, and Sources are its sources.
+	Row     string   `json:"row,omitempty"`
+	Sources []string `json:"sources,omitempty"`
 }
 
 // A Report is the inventory and the verdict on it.
@@ -83,18 +80,63 @@ type Report struct {
 	Members []string `json:"members"`
 	// LeftOut says for each slave that is there and was left out why; under Enforce only.
 	LeftOut map[string]string `json:"left_out,omitempty"`
+	// Choices are the groups of hardware NICs that match each other, the best first.
+	Choices []Choice `json:"choices,omitempty"`
+	// Machine is what the maker says of the machine.
+	Machine *Machine `json:"machine,omitempty"`
 }
 
-// Group is the choice of slaves where none are named: the hardware NICs of the first group that match each other and
-// are at least two, or the first hardware NIC alone if no two match. The order of nics is kept.
+// A Choice is a group of NICs that could be bonded.
+type Choice struct {
+	NICs []string `json:"nics"`
+	// Kind is driver and chipset.
+	Kind string `json:"kind"`
+	// Independent is how many of them can fail without the others: those that share a card, a PCIe switch, a root port or
+	// a USB hub count as one.
+	Independent int `json:"independent"`
+	// Mbps is the best speed that all of them can do; 0 if unknown.
+	Mbps int `json:"mbps,omitempty"`
+}
+
+// Group is the choice of slaves where none are named: the first of Choices, or the first hardware NIC alone if no two
+// match. The order of nics is kept.
 func Group(nics []NIC, match Match) []string {
-	hardware := slices.DeleteFunc(slices.Clone(nics), NIC.Virtual)
-	for _, first := range hardware {
-		if group, _ := split(hardware, first, match); len(group) > 1 {
-			return names(group)
-		}
+	choices := Choices(nics, match)
+	if len(choices) > 0 && len(choices[0].NICs) > 1 {
+		return choices[0].NICs
 	}
+	hardware := slices.DeleteFunc(slices.Clone(nics), NIC.Virtual)
 	return names(hardware[:min(1, len(hardware))])
+}
+
+// Choices divides the hardware NICs into groups that match each other, the best first: a group of two or more before a
+// lone card, one with two cards that fail independently before one without, the faster before the slower if the speeds
+// of both are known, and then the one whose first NIC comes first. It depends on nothing that changes while the machine
+// runs, so that the same cards are chosen at every start.
+func Choices(nics []NIC, match Match) []Choice {
+	var choices []Choice
+	rest := slices.DeleteFunc(slices.Clone(nics), NIC.Virtual)
+	for len(rest) > 0 {
+		var group []NIC
+		first := rest[0]
+		group, rest = split(rest, first, match)
+		c := Choice{NICs: names(group), Kind: first.kind(" "), Independent: len(independent(group))}
+		for i, n := range group {
+			if best := n.bestMbps(); i == 0 || best < c.Mbps {
+				c.Mbps = best
+			}
+		}
+		choices = append(choices, c)
+	}
+	slices.SortStableFunc(choices, func(a, b Choice) int {
+		speed := 0
+		if a.Mbps > 0 && b.Mbps > 0 {
+			speed = cmp.Compare(b.Mbps, a.Mbps)
+		}
+		return cmp.Or(cmp.Compare(min(len(b.NICs), 2), min(len(a.NICs), 2)),
+			cmp.Compare(min(b.Independent, 2), min(a.Independent, 2)), speed)
+	})
+	return choices
 }
 
 // Judge checks the prerequisites of bonding. members are the slaves in order of preference, in any form that Resolve
@@ -103,9 +145,12 @@ func Group(nics []NIC, match Match) []string {
 // Under Enforce the cards that do not match the first present member are left out. That is a failure, except in an
 // automatic choice that found a pair: the other cards are then of no concern. Under Warn no mismatch weighs more than a
 // warning, under Off none more than info. A missing or a lone slave is a warning under every policy, because the bond
-// runs and is not safe; no slave at all is a failure. A shared card and a missing option ROM never keep a NIC out of
-// the bond: onboard cards have no ROM, and one card is better than none. No ROM on any card is info, since nothing but
-// booting from the network needs one; a ROM on some cards only is a warning, since the cards are then not alike.
+// runs and is not safe; no slave at all is a failure. Nothing else keeps a NIC out of the bond: onboard cards have no
+// ROM, and one card is better than none. No ROM on any card is info, since nothing but booting from the network needs
+// one; a ROM on some cards only is a warning, since the cards are then not alike. A known trouble warns if what it
+// needs is found, and is info if only the kind of card is known.
+//
+// Judge looks only at what does not change while the machine runs; Machine.Observe looks at the rest.
 func Judge(nics []NIC, policy Policy, members []string) Report {
 	j := judge{policy: policy, automatic: len(members) == 0, findings: []Finding{}}
 	if policy.Mode == "" {
@@ -118,27 +163,43 @@ func Judge(nics []NIC, policy Policy, members []string) Report {
 	switch {
 	case len(candidates) > 0:
 	case j.automatic:
-		j.add(CheckNoNIC, SeverityFail, "there is no Ethernet card in this machine, or no driver for it")
+		j.add(CheckNoNIC, SeverityFail, nil, "there is no Ethernet card in this machine, or no driver for it")
 	default:
-		j.add(CheckNoNIC, SeverityFail, "none of the configured slaves is in this machine")
+		j.add(CheckNoNIC, SeverityFail, nil, "none of the configured slaves is in this machine")
 	}
 	chosen := j.choose(nics, candidates)
+	if j.automatic {
+		j.why(nics, chosen)
+	}
 	if len(chosen) == 1 {
-		j.add(CheckCount, SeverityWarn, "%s is the only slave: there is nothing to fail over to until a second card joins it", chosen[0].Name)
+		j.add(CheckCount, SeverityWarn, chosen,
+			"%s is the only slave: there is nothing to fail over to until a second card joins it", chosen[0].Name)
 	}
 	if len(chosen) > 1 {
 		j.alike(chosen)
+		j.revision(chosen)
 		j.ownDevice(chosen)
+		j.sharedFate(chosen)
 		j.optionROM(chosen)
 		j.permanentMAC(chosen)
+		j.bestMode(chosen)
 	}
+	j.each(chosen)
+	j.unread(chosen)
 
-	r := Report{Verdict: VerdictPass, Findings: j.findings, NICs: []NIC{}, Members: names(chosen), LeftOut: j.leftOut}
+	r := j.report(chosen)
+	r.Choices = Choices(nics, j.policy.Match)
 	for _, n := range nics {
 		if !n.Virtual() || slices.Contains(names(candidates), n.Name) {
 			r.NICs = append(r.NICs, n)
 		}
 	}
+	return r
+}
+
+// report sums the findings up.
+func (j *judge) report(chosen []NIC) Report {
+	r := Report{Verdict: VerdictPass, Findings: j.findings, NICs: []NIC{}, Members: names(chosen), LeftOut: j.leftOut}
 	for _, f := range r.Findings {
 		switch {
 		case f.Severity == SeverityFail:
@@ -147,6 +208,15 @@ func Judge(nics []NIC, policy Policy, members []string) Report {
 			r.Verdict = VerdictWarn
 		}
 	}
+	return r
+}
+
+// Judge is the function Judge on the machine's NICs, together with what Observe finds.
+func (m Machine) Judge(policy Policy, members []string) Report {
+	r := Judge(m.NICs, policy, members)
+	r = Merge(r, m.Observe(nil, r.Members))
+	r.Choices = Choices(m.NICs, cmp.Or(policy.Match, MatchChipset))
+	r.Machine = &m
 	return r
 }
 
@@ -160,7 +230,10 @@ func Merge(reports ...Report) Report {
 			m.Verdict = r.Verdict
 		}
 		for _, f := range r.Findings {
-			if !slices.Contains(m.Findings, f) {
+			same := func(g Finding) bool {
+				return g.Check == f.Check && g.Severity == f.Severity && g.Message == f.Message
+			}
+			if !slices.ContainsFunc(m.Findings, same) {
 				m.Findings = append(m.Findings, f)
 			}
 		}
@@ -169,7 +242,14 @@ func Merge(reports ...Report) Report {
 				m.NICs = append(m.NICs, n)
 			}
 		}
-		m.Members = append(m.Members, r.Members...)
+		for _, name := range r.Members {
+			if !slices.Contains(m.Members, name) {
+				m.Members = append(m.Members, name)
+			}
+		}
+		if m.Choices == nil {
+			m.Choices = r.Choices
+		}
 		for name, why := range r.LeftOut {
 			if m.LeftOut == nil {
 				m.LeftOut = make(map[string]string)
@@ -188,16 +268,27 @@ type judge struct {
 	leftOut   map[string]string
 }
 
-func (j *judge) add(check string, severity Severity, format string, args ...any) {
-	j.findings = append(j.findings, Finding{Check: check, Severity: severity, Message: fmt.Sprintf(format, args...)})
+// add adds a finding about some NICs. What it means and what to do is the check's own, if it is not all well.
+func (j *judge) add(check string, severity Severity, about []NIC, format string, args ...any) *Finding {
+	f := Finding{Check: check, Severity: severity, Message: fmt.Sprintf(format, args...)}
+	if len(about) > 0 {
+		f.NICs = names(about)
+	}
+	if severity != SeverityPass {
+		all := Checks()
+		c := all[slices.IndexFunc(all, func(c Check) bool { return c.ID == check })]
+		f.Means, f.Do = c.Means, c.Do
+	}
+	j.findings = append(j.findings, f)
+	return &j.findings[len(j.findings)-1]
 }
 
 // prerequisite adds a finding that the policy Off has no more than mentioned.
-func (j *judge) prerequisite(check string, severity Severity, format string, args ...any) {
+func (j *judge) prerequisite(check string, severity Severity, about []NIC, format string, args ...any) *Finding {
 	if j.policy.Mode == Off && severity != SeverityPass {
 		severity = SeverityInfo
 	}
-	j.add(check, severity, format, args...)
+	return j.add(check, severity, about, format, args...)
 }
 
 // candidates are the NICs that would be bonded if nothing had to match.
@@ -209,7 +300,8 @@ func (j *judge) candidates(nics []NIC, members []string) []NIC {
 	for _, ref := range members {
 		name, ok := Resolve(nics, ref)
 		if !ok {
-			j.add(CheckMissing, SeverityWarn, "%s is configured as a slave, but there is no such Ethernet card in this machine%s", ref, present(nics))
+			j.add(CheckMissing, SeverityWarn, nil,
+				"%s is configured as a slave, but there is no such Ethernet card in this machine%s", ref, present(nics))
 			continue
 		}
 		if !slices.Contains(names(found), name) {
@@ -253,15 +345,18 @@ func (j *judge) choose(nics, candidates []NIC) []NIC {
 		}
 		switch {
 		case j.policy.Mode != Enforce:
-			j.prerequisite(check, SeverityWarn, "%s differs from the %s, %s: the cards of a bond should have %s", n, role, first, what)
+			j.prerequisite(check, SeverityWarn, []NIC{n},
+				"%s differs from the %s, %s: the cards of a bond should have %s", n, role, first, what)
 		case j.automatic && len(matching) > 1:
-			j.add(check, SeverityInfo, "%s is not part of the bond: it does not match %s, %s", n, list(matching), first.kind(" "))
+			j.add(check, SeverityInfo, []NIC{n},
+				"%s is not part of the bond: it does not match %s, %s", n, list(matching), first.kind(" "))
 		default:
-			j.add(check, SeverityFail, "%s is left out: the %s %s is %s, and policy %q asks for %s", n, role, first.Name, first.kind(" "), j.policy.Mode, what)
+			f := j.add(check, SeverityFail, []NIC{n}, "%s is left out: the %s %s is %s, and policy %q asks for %s",
+				n, role, first.Name, first.kind(" "), j.policy.Mode, what)
 			if j.leftOut == nil {
 				j.leftOut = make(map[string]string)
 			}
-			j.leftOut[n.Name] = j.findings[len(j.findings)-1].Message
+			j.leftOut[n.Name] = f.Message
 		}
 	}
 	if j.policy.Mode == Enforce {
@@ -276,7 +371,7 @@ func (j *judge) alike(chosen []NIC) {
 	if matching, _ := split(chosen, first, MatchDriver); len(matching) < len(chosen) {
 		return
 	}
-	j.add(CheckDriver, SeverityPass, "%s have the same driver, %s", list(chosen), first.Driver)
+	j.add(CheckDriver, SeverityPass, chosen, "%s have the same driver, %s", list(chosen), first.Driver)
 	if j.policy.Match == MatchDriver {
 		return
 	}
@@ -285,11 +380,12 @@ func (j *judge) alike(chosen []NIC) {
 	}
 	switch {
 	case first.chip() == "":
-		j.add(CheckChipset, SeverityInfo, "%s have no chipset to compare, only their driver", list(chosen))
+		j.add(CheckChipset, SeverityInfo, chosen, "%s have no chipset to compare, only their driver", list(chosen))
 	case first.Model != "":
-		j.add(CheckChipset, SeverityPass, "%s have the same chipset, %s (%s)", list(chosen), first.chip(), first.Model)
+		j.add(CheckChipset, SeverityPass, chosen,
+			"%s have the same chipset, %s (%s)", list(chosen), first.chip(), first.Model)
 	default:
-		j.add(CheckChipset, SeverityPass, "%s have the same chipset, %s", list(chosen), first.chip())
+		j.add(CheckChipset, SeverityPass, chosen, "%s have the same chipset, %s", list(chosen), first.chip())
 	}
 }
 
@@ -297,13 +393,16 @@ func (j *judge) alike(chosen []NIC) {
 func (j *judge) ownDevice(chosen []NIC) {
 	shared, located := duplicates(chosen, NIC.card)
 	for _, ports := range shared {
-		j.prerequisite(CheckOwnDevice, SeverityWarn, "%s are ports of one card (%s): if the card fails, all of them fail; use cards of their own", list(ports), ports[0].card())
+		j.prerequisite(CheckOwnDevice, SeverityWarn, ports,
+			"%s are ports of one card (%s): if the card fails, all of them fail; use cards of their own",
+			list(ports), ports[0].card())
 	}
 	switch {
 	case !located:
-		j.add(CheckOwnDevice, SeverityInfo, "%s are not all hardware: whether they fail together is not known", list(chosen))
+		j.add(CheckOwnDevice, SeverityInfo, chosen,
+			"%s are not all hardware: whether they fail together is not known", list(chosen))
 	case len(shared) == 0:
-		j.add(CheckOwnDevice, SeverityPass, "%s are each on a device of their own", list(chosen))
+		j.add(CheckOwnDevice, SeverityPass, chosen, "%s are each on a device of their own", list(chosen))
 	}
 }
 
@@ -321,19 +420,13 @@ func (j *judge) optionROM(chosen []NIC) {
 	}
 	switch {
 	case len(with) > 0 && len(without) > 0:
-		j.prerequisite(CheckOptionROM, SeverityWarn, "no option ROM on %s, but one on %s: each card should have its own", list(without), list(with))
+		j.prerequisite(CheckOptionROM, SeverityWarn, without,
+			"no option ROM on %s, but one on %s: each card should have its own", list(without), list(with))
 	case len(with) > 0:
-		j.add(CheckOptionROM, SeverityPass, "an option ROM of its own on %s", list(with))
+		j.add(CheckOptionROM, SeverityPass, with, "an option ROM of its own on %s", list(with))
 	case len(without) > 0:
-		j.add(CheckOptionROM, SeverityInfo, "no option ROM on %s: they cannot boot from the network; bonding does not need it", list(without))
-	}
-}
-
-// permanentMAC looks for cards made with one address, which a switch cannot tell apart once they leave the bond.
-func (j *judge) permanentMAC(chosen []NIC) {
-	shared, _ := duplicates(chosen, func(n NIC) string { return n.PermanentMAC })
-	for _, twins := range shared {
-		j.prerequisite(CheckPermanentMAC, SeverityWarn, "%s have the same permanent address %s: each card should have its own", list(twins), twins[0].PermanentMAC)
+		j.add(CheckOptionROM, SeverityInfo, without,
+			"no option ROM on %s: they cannot boot from the network; bonding does not need it", list(without))
 	}
 }
 
@@ -374,8 +467,10 @@ func names(nics []NIC) []string {
 }
 
 // list names the NICs in a sentence: "eth0, eth1 and eth2".
-func list(nics []NIC) string {
-	s := names(nics)
+func list(nics []NIC) string { return join(names(nics)) }
+
+// join lists names in a sentence.
+func join(s []string) string {
 	if len(s) < 2 {
 		return strings.Join(s, "")
 	}

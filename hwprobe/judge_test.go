@@ -36,7 +36,9 @@ func TestJudge(t *testing.T) {
 		"pass chipset: eth0 and eth1 have the same chipset, 8086:100e",
 	}
 	own := "pass own-device: eth0 and eth1 are each on a device of their own"
+	fate := "pass shared-fate: eth0 and eth1 share no PCIe switch, root port or USB hub"
 	rom := "pass option-rom: an option ROM of its own on eth0 and eth1"
+	macs := "pass permanent-mac: eth0 and eth1 each have an address of their own"
 	for _, test := range []struct {
 		name     string
 		nics     []NIC
@@ -49,7 +51,7 @@ func TestJudge(t *testing.T) {
 		{
 			name: "a pair, chosen by itself", nics: []NIC{e0, e1},
 			verdict: VerdictPass, fit: []string{"eth0", "eth1"},
-			findings: append(alike[:2:2], own, rom),
+			findings: append(alike[:2:2], own, fate, rom, macs),
 		},
 		{
 			name: "a pair, named in another order and twice", nics: []NIC{e0, e1}, members: []string{"eth1", "pci:03:00.0", "eth1"},
@@ -58,7 +60,9 @@ func TestJudge(t *testing.T) {
 				"pass driver: eth1 and eth0 have the same driver, e1000",
 				"pass chipset: eth1 and eth0 have the same chipset, 8086:100e",
 				"pass own-device: eth1 and eth0 are each on a device of their own",
+				"pass shared-fate: eth1 and eth0 share no PCIe switch, root port or USB hub",
 				"pass option-rom: an option ROM of its own on eth1 and eth0",
+				"pass permanent-mac: eth1 and eth0 each have an address of their own",
 			},
 		},
 		{
@@ -82,7 +86,7 @@ func TestJudge(t *testing.T) {
 			verdict: VerdictWarn, fit: []string{"eth0", "eth1"},
 			findings: []string{
 				"warn driver: eth1 (8139too, 10ec:8139) differs from the first slave, eth0 (e1000, 8086:100e): the cards of a bond should have the same chipset and driver",
-				own, rom,
+				own, fate, rom, macs,
 			},
 		},
 		{
@@ -90,7 +94,7 @@ func TestJudge(t *testing.T) {
 			verdict: VerdictPass, fit: []string{"eth0", "eth1"},
 			findings: []string{
 				"info driver: eth1 (8139too, 10ec:8139) differs from the first card, eth0 (e1000, 8086:100e): the cards of a bond should have the same chipset and driver",
-				own, rom,
+				own, fate, rom, macs,
 			},
 		},
 		{
@@ -106,13 +110,13 @@ func TestJudge(t *testing.T) {
 			verdict: VerdictWarn, fit: []string{"eth0", "eth1"},
 			findings: []string{
 				"warn chipset: eth1 (e1000, 8086:1004) differs from the first slave, eth0 (e1000, 8086:100e): the cards of a bond should have the same chipset and driver",
-				alike[0], own, rom,
+				alike[0], own, fate, rom, macs,
 			},
 		},
 		{
 			name: "one driver, two chips, match driver", nics: []NIC{e0, e1new}, policy: Policy{Match: MatchDriver}, members: []string{"eth0", "eth1"},
 			verdict: VerdictPass, fit: []string{"eth0", "eth1"},
-			findings: []string{alike[0], own, rom},
+			findings: []string{alike[0], own, fate, rom, macs},
 		},
 		{
 			name: "the pair is found behind another card, whose kind is of no concern", nics: []NIC{e0, r1, r2},
@@ -122,42 +126,46 @@ func TestJudge(t *testing.T) {
 				"pass driver: eth1 and eth2 have the same driver, 8139too",
 				"pass chipset: eth1 and eth2 have the same chipset, 10ec:8139",
 				"pass own-device: eth1 and eth2 are each on a device of their own",
+				"pass shared-fate: eth1 and eth2 share no PCIe switch, root port or USB hub",
 				"pass option-rom: an option ROM of its own on eth1 and eth2",
+				"pass permanent-mac: eth1 and eth2 each have an address of their own",
 			},
 		},
 		{
 			name: "two ports of one card", nics: []NIC{e0, e1b},
 			verdict: VerdictWarn, fit: []string{"eth0", "eth1"},
 			findings: append(alike[:2:2],
-				"warn own-device: eth0 and eth1 are ports of one card (pci 0000:03:00): if the card fails, all of them fail; use cards of their own", rom),
+				"warn own-device: eth0 and eth1 are ports of one card (pci 0000:03:00): if the card fails, all of them fail; use cards of their own", rom, macs),
 		},
 		{
 			name: "a ROM on one of two", nics: []NIC{e0, edit(e1, noROM)},
 			verdict: VerdictWarn, fit: []string{"eth0", "eth1"},
-			findings: append(alike[:2:2], own, "warn option-rom: no option ROM on eth1, but one on eth0: each card should have its own"),
+			findings: append(alike[:2:2], own, fate,
+				"warn option-rom: no option ROM on eth1, but one on eth0: each card should have its own", macs),
 		},
 		{
 			name: "a ROM on one of two, off", nics: []NIC{e0, edit(e1, noROM)}, policy: Policy{Mode: Off},
 			verdict: VerdictPass, fit: []string{"eth0", "eth1"},
-			findings: append(alike[:2:2], own, "info option-rom: no option ROM on eth1, but one on eth0: each card should have its own"),
+			findings: append(alike[:2:2], own, fate,
+				"info option-rom: no option ROM on eth1, but one on eth0: each card should have its own", macs),
 		},
 		{
 			name: "no ROM at all", nics: []NIC{edit(e0, noROM), edit(e1, noROM)},
 			verdict: VerdictPass, fit: []string{"eth0", "eth1"},
-			findings: append(alike[:2:2], own,
-				"info option-rom: no option ROM on eth0 and eth1: they cannot boot from the network; bonding does not need it"),
+			findings: append(alike[:2:2], own, fate,
+				"info option-rom: no option ROM on eth0 and eth1: they cannot boot from the network; bonding does not need it", macs),
 		},
 		{
 			name: "one permanent address twice", nics: []NIC{e0, edit(e1, func(n *NIC) { n.PermanentMAC = e0.PermanentMAC })},
 			verdict: VerdictWarn, fit: []string{"eth0", "eth1"},
-			findings: append(alike[:2:2], own, rom,
+			findings: append(alike[:2:2], own, fate, rom,
 				"warn permanent-mac: eth0 and eth1 have the same permanent address 52:54:00:00:00:03: each card should have its own"),
 		},
 		{
 			name: "a slave is missing", nics: []NIC{e0, e1}, members: []string{"eth7", "eth0", "eth1"},
 			verdict: VerdictWarn, fit: []string{"eth0", "eth1"},
 			findings: append([]string{"warn missing: eth7 is configured as a slave, but there is no such Ethernet card in this machine; it has eth0 and eth1"},
-				append(alike[:2:2], own, rom)...),
+				append(alike[:2:2], own, fate, rom, macs)...),
 		},
 		{
 			name: "every slave is missing", nics: []NIC{e0}, members: []string{"mac:02:00:00:00:00:0f"}, policy: Policy{Mode: Off},
@@ -183,6 +191,7 @@ func TestJudge(t *testing.T) {
 				"pass driver: veth0 and veth1 have the same driver, veth",
 				"info chipset: veth0 and veth1 have no chipset to compare, only their driver",
 				"info own-device: veth0 and veth1 are not all hardware: whether they fail together is not known",
+				"pass permanent-mac: veth0 and veth1 each have an address of their own",
 			},
 		},
 		{
@@ -202,11 +211,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := Judge(test.nics, test.policy, test.members)
-			got := []string{}
-			for _, f := range r.Findings {
-				got = append(got, string(f.Severity)+" "+f.Check+": "+f.Message)
-			}
-			if diff := cmp.Diff(test.findings, got); diff != "" {
+			if diff := cmp.Diff(test.findings, sentences(r)); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 			if r.Verdict != test.verdict {
@@ -217,6 +222,15 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sentences are the findings as text.
+func sentences(r Report) []string {
+	got := []string{}
+	for _, f := range r.Findings {
+		got = append(got, string(f.Severity)+" "+f.Check+": "+f.Message)
+	}
+	return got
 }
 
 func TestReportListsHardwareAndNamedVirtualNICs(t *testing.T) {
@@ -280,7 +294,7 @@ func TestReportJSON(t *testing.T) {
 	bare := NIC{Name: "eth1", Driver: "e1000", Bus: "virtual", SupportedMbps: []int{}}
 	got, err := json.MarshalIndent(Report{
 		Verdict:  VerdictWarn,
-		Findings: []Finding{{CheckCount, SeverityWarn, "alone"}},
+		Findings: []Finding{{Check: CheckCount, Severity: SeverityWarn, Message: "alone"}},
 		NICs:     []NIC{nic, bare},
 		Members:  []string{"eth0"},
 	}, "", " ")
@@ -359,14 +373,21 @@ func TestWriteText(t *testing.T) {
 	if err := Judge([]NIC{up, down}, Policy{}, []string{"eth0", "eth1"}).WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	want := `NIC   DRIVER   FIRMWARE  BUS  ADDRESS       ID         PERMANENT MAC      ROM  LINK       CAN DO (Mb/s)  MODEL
-eth0  e1000    -         pci  0000:03:00.0  8086:100e  52:54:00:00:00:03  yes  1000 full  10/100/1000    Intel Corporation 82540EM Gigabit Ethernet Controller
-eth1  8139too  -         pci  0000:05:00.0  10ec:8139  -                  no   no link    -              -
+	want := `verdict: fail; may be bonded: eth0
 
-FAIL  driver  eth1 (8139too, 10ec:8139) is left out: the first slave eth0 is e1000 8086:100e, and policy "enforce" asks for the same chipset and driver
-WARN  count   eth0 is the only slave: there is nothing to fail over to until a second card joins it
+FAIL  driver: eth1 (8139too, 10ec:8139) is left out: the first slave eth0 is e1000 8086:100e, and
+      policy "enforce" asks for the same chipset and driver
+      means: cards of different drivers differ in what they offload, in how soon they see a link,
+             and in their faults
+      do:    use cards of one model
 
-verdict: fail; may be bonded: eth0
+WARN  count: eth0 is the only slave: there is nothing to fail over to until a second card joins it
+      means: one fault in the card, the cable or the switch's port takes the machine off the network
+      do:    add a second card
+
+NIC   DRIVER   FIRMWARE  BUS  ADDRESS       ID         REV  PERMANENT MAC      ROM  LINK       CAN DO (Mb/s)  MODEL
+eth0  e1000    -         pci  0000:03:00.0  8086:100e  -    52:54:00:00:00:03  yes  1000 full  10/100/1000    Intel Corporation 82540EM Gigabit Ethernet Controller
+eth1  8139too  -         pci  0000:05:00.0  10ec:8139  -    -                  no   no link    -              -
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
@@ -378,7 +399,12 @@ func TestWriteTextWithoutNICs(t *testing.T) {
 	if err := Judge(nil, Policy{}, nil).WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	want := "FAIL  no-nic  there is no Ethernet card in this machine, or no driver for it\n\nverdict: fail; may be bonded: none\n"
+	want := `verdict: fail; may be bonded: none
+
+FAIL  no-nic: there is no Ethernet card in this machine, or no driver for it
+      means: the machine cannot be reached
+      do:    put a card in, or use a kernel with the driver for it
+`
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
 	}

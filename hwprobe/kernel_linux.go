@@ -6,16 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
-	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// kernelTimeout bounds the questions to the kernel. All of them wait for its one lock over the network configuration,
-// which a driver that is loading its firmware may hold for seconds.
+// kernelTimeout bounds the list of the links. It waits for the kernel's one lock over the network configuration, which
+// a driver that is loading its firmware may hold for seconds.
 const kernelTimeout = 10 * time.Second
 
 // skipStats is RTEXT_FILTER_SKIP_STATS of include/uapi/linux/rtnetlink.h: the dump leaves the counters out.
@@ -27,30 +25,31 @@ const dumpAttempts = 5
 // netKernel is the running kernel, asked over rtnetlink, the ethtool generic netlink family and the ethtool ioctl.
 type netKernel struct{}
 
-// Links asks in a goroutine of its own, because a system call that waits for a lock in the kernel heeds no deadline of
-// ours. If the time is up, the goroutine is left behind; it ends when the kernel answers or its sockets' deadline passes.
-func (netKernel) Links(ctx context.Context) ([]Link, error) {
-	ctx, cancel := context.WithTimeout(ctx, kernelTimeout)
-	defer cancel()
-	type answer struct {
-		links []Link
-		err   error
+// Host asks for release and uptime, which no driver can hold up.
+func (netKernel) Host() Host {
+	var h Host
+	var name unix.Utsname
+	if err := unix.Uname(&name); err == nil {
+		h.Release = unix.ByteSliceToString(name.Release[:])
 	}
-	answerC := make(chan answer, 1)
-	go func() {
-		links, err := readLinks(ctx)
-		answerC <- answer{links, err}
-	}()
-	select {
-	case a := <-answerC:
-		return a.links, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for the kernel: %w", ctx.Err())
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err == nil {
+		h.UptimeSeconds = int(since.Sec)
 	}
+	return h
 }
 
-// readLinks lists the links by rtnetlink and adds what ethtool knows. Only rtnetlink must answer: an old kernel has no
-// ethtool family, and many drivers answer only some of its questions.
+// Links lists the links as rtnetlink describes them.
+func (netKernel) Links(ctx context.Context) ([]Link, error) {
+	return bounded(ctx, kernelTimeout, readLinks)
+}
+
+// Ethtool asks the driver of one link.
+func (netKernel) Ethtool(ctx context.Context, l Link) (Ethtool, error) {
+	return bounded(ctx, nicTimeout, func(ctx context.Context) (Ethtool, error) { return readEthtool(ctx, l) })
+}
+
+// readLinks lists the links by rtnetlink, which asks no driver and wakes no card.
 func readLinks(ctx context.Context) ([]Link, error) {
 	deadline, _ := ctx.Deadline()
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
@@ -61,22 +60,7 @@ func readLinks(ctx context.Context) ([]Link, error) {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("set deadline of rtnetlink: %w", err)
 	}
-	links, err := dumpLinks(conn)
-	if err != nil {
-		return nil, err
-	}
-	modes := readModes(deadline)
-	for i := range links {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		l := &links[i]
-		l.Driver, l.Firmware = driverInfo(l.Name)
-		if m, ok := modes[l.Index]; ok {
-			l.SpeedMbps, l.Duplex, l.SupportedMbps = m.speed, m.duplex, m.supported
-		}
-	}
-	return links, nil
+	return dumpLinks(conn)
 }
 
 // dumpLinks reads all links of the network namespace in one consistent dump.
@@ -126,12 +110,12 @@ func parseLink(b []byte) (Link, error) {
 		Ethernet: binary.NativeEndian.Uint16(b[2:]) == unix.ARPHRD_ETHER,
 		Index:    int(int32(binary.NativeEndian.Uint32(b[4:]))),
 	}
-	up := binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
+	l.Up = binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0
 	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
 	if err != nil {
 		return Link{}, err
 	}
-	var permanent, beforeBond net.HardwareAddr
+	var permanent, beforeBond MAC
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.IFLA_IFNAME:
@@ -143,9 +127,25 @@ func parseLink(b []byte) (Link, error) {
 		case unix.IFLA_MASTER:
 			l.Enslaved = ad.Uint32() != 0
 		case unix.IFLA_CARRIER:
-			if carrier := ad.Uint8() != 0; up {
+			if carrier := ad.Uint8() != 0; l.Up {
 				l.Carrier = &carrier
 			}
+		case unix.IFLA_CARRIER_DOWN_COUNT:
+			losses := int(ad.Uint32())
+			l.LinkLosses = &losses
+		case unix.IFLA_PARENT_DEV_NAME:
+			l.Parent = ad.String()
+		case unix.IFLA_PARENT_DEV_BUS_NAME:
+			l.ParentBus = ad.String()
+		case unix.IFLA_PROP_LIST:
+			ad.Nested(func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					if ad.Type() == unix.IFLA_ALT_IFNAME {
+						l.AltNames = append(l.AltNames, ad.String())
+					}
+				}
+				return nil
+			})
 		case unix.IFLA_LINKINFO:
 			ad.Nested(func(ad *netlink.AttributeDecoder) error {
 				l.Kind, beforeBond = parseLinkInfo(ad)
@@ -162,7 +162,7 @@ func parseLink(b []byte) (Link, error) {
 }
 
 // parseLinkInfo decodes IFLA_LINKINFO: the link's own kind, and, of a bond's slave, the address it had before.
-func parseLinkInfo(ad *netlink.AttributeDecoder) (kind string, beforeBond net.HardwareAddr) {
+func parseLinkInfo(ad *netlink.AttributeDecoder) (kind string, beforeBond MAC) {
 	var slaveKind string
 	for ad.Next() {
 		switch ad.Type() {
@@ -185,124 +185,4 @@ func parseLinkInfo(ad *netlink.AttributeDecoder) (kind string, beforeBond net.Ha
 		}
 	}
 	return kind, beforeBond
-}
-
-// linkModes is what ethtool knows of a link's speed: 0, "" and nil if unknown.
-type linkModes struct {
-	speed     int // megabits per second
-	duplex    string
-	supported []int // megabits per second, ascending
-}
-
-// readModes asks ethtool for the modes of all links, by interface index. It is nil if ethtool does not answer.
-func readModes(deadline time.Time) map[int]linkModes {
-	conn, err := genetlink.Dial(nil)
-	if err != nil {
-		return nil
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil
-	}
-	modes, err := dumpModes(conn)
-	if err != nil {
-		return nil
-	}
-	return modes
-}
-
-// dumpModes is ETHTOOL_MSG_LINKMODES_GET for all links. It is not left to the library mdlayher/ethtool, which returns
-// the advertised modes without the supported ones and panics on modes younger than itself.
-func dumpModes(conn *genetlink.Conn) (map[int]linkModes, error) {
-	family, err := conn.GetFamily(unix.ETHTOOL_GENL_NAME)
-	if err != nil {
-		return nil, fmt.Errorf("look up ethtool family: %w", err)
-	}
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(unix.ETHTOOL_A_LINKMODES_HEADER, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(unix.ETHTOOL_A_HEADER_FLAGS, unix.ETHTOOL_FLAG_COMPACT_BITSETS)
-		return nil
-	})
-	data, err := ae.Encode()
-	if err != nil {
-		return nil, fmt.Errorf("encode link modes request: %w", err)
-	}
-	msgs, err := conn.Execute(genetlink.Message{
-		Header: genetlink.Header{Command: unix.ETHTOOL_MSG_LINKMODES_GET, Version: unix.ETHTOOL_GENL_VERSION},
-		Data:   data,
-	}, family.ID, netlink.Request|netlink.Dump)
-	if err != nil {
-		return nil, fmt.Errorf("dump link modes: %w", err)
-	}
-	modes := make(map[int]linkModes, len(msgs))
-	for _, m := range msgs {
-		index, lm, err := parseModes(m.Data)
-		if err != nil {
-			return nil, fmt.Errorf("decode link modes: %w", err)
-		}
-		modes[index] = lm
-	}
-	return modes, nil
-}
-
-// parseModes decodes one ETHTOOL_MSG_LINKMODES_GET_REPLY.
-func parseModes(b []byte) (index int, lm linkModes, err error) {
-	ad, err := netlink.NewAttributeDecoder(b)
-	if err != nil {
-		return 0, linkModes{}, err
-	}
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.ETHTOOL_A_LINKMODES_HEADER:
-			ad.Nested(func(ad *netlink.AttributeDecoder) error {
-				for ad.Next() {
-					if ad.Type() == unix.ETHTOOL_A_HEADER_DEV_INDEX {
-						index = int(ad.Uint32())
-					}
-				}
-				return nil
-			})
-		case unix.ETHTOOL_A_LINKMODES_OURS:
-			// The value of this bit set are the advertised modes, its mask the supported ones.
-			ad.Nested(func(ad *netlink.AttributeDecoder) error {
-				for ad.Next() {
-					if ad.Type() == unix.ETHTOOL_A_BITSET_MASK {
-						lm.supported = modeSpeeds(ad.Bytes())
-					}
-				}
-				return nil
-			})
-		case unix.ETHTOOL_A_LINKMODES_SPEED:
-			// SPEED_UNKNOWN is all ones.
-			if speed := int32(ad.Uint32()); speed > 0 {
-				lm.speed = int(speed)
-			}
-		case unix.ETHTOOL_A_LINKMODES_DUPLEX:
-			switch ad.Uint8() {
-			case 0: // DUPLEX_HALF
-				lm.duplex = "half"
-			case 1: // DUPLEX_FULL
-				lm.duplex = "full"
-			}
-		}
-	}
-	return index, lm, ad.Err()
-}
-
-// driverInfo asks by ioctl for what netlink does not tell. Both answers are empty if the driver has none.
-func driverInfo(name string) (driver, firmware string) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return "", ""
-	}
-	defer unix.Close(fd)
-	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
-	if err != nil {
-		return "", ""
-	}
-	firmware = unix.ByteSliceToString(info.Fw_version[:])
-	if firmware == "N/A" {
-		firmware = ""
-	}
-	return unix.ByteSliceToString(info.Driver[:]), firmware
 }

@@ -7,10 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/genetlink/genltest"
 	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nlenc"
 	"github.com/mdlayher/netlink/nltest"
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +64,14 @@ func TestDumpLinks(t *testing.T) {
 			ae.Bytes(unix.IFLA_PERM_ADDRESS, mac(2))
 			ae.Uint32(unix.IFLA_MASTER, 7)
 			ae.Uint8(unix.IFLA_CARRIER, 1)
+			ae.Uint32(unix.IFLA_CARRIER_DOWN_COUNT, 3)
+			ae.Nested(unix.IFLA_PROP_LIST, func(ae *netlink.AttributeEncoder) error {
+				ae.String(unix.IFLA_ALT_IFNAME, "enp3s0")
+				ae.String(unix.IFLA_ALT_IFNAME, "left")
+				return nil
+			})
+			ae.String(unix.IFLA_PARENT_DEV_NAME, "0000:03:00.0")
+			ae.String(unix.IFLA_PARENT_DEV_BUS_NAME, "pci")
 			linkInfo(ae, "", "bond", mac(3))
 		}),
 		linkMessage(t, unix.ARPHRD_ETHER, 3, unix.IFF_UP, func(ae *netlink.AttributeEncoder) {
@@ -100,9 +105,11 @@ func TestDumpLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Link{
-		{Index: 1, Name: "lo"},
-		{Index: 2, Name: "eth0", Ethernet: true, Enslaved: true, Address: mac(9), Permanent: mac(2), Carrier: ptr(true)},
-		{Index: 3, Name: "veth1", Ethernet: true, Kind: "veth", Enslaved: true, Address: mac(9), Permanent: mac(3), Carrier: ptr(false)},
+		{Index: 1, Name: "lo", Up: true},
+		{Index: 2, Name: "eth0", Ethernet: true, Up: true, Enslaved: true, Address: mac(9), Permanent: mac(2), Carrier: ptr(true),
+			LinkLosses: ptr(3), AltNames: []string{"enp3s0", "left"}, ParentBus: "pci", Parent: "0000:03:00.0"},
+		{Index: 3, Name: "veth1", Ethernet: true, Up: true, Kind: "veth", Enslaved: true, Address: mac(9), Permanent: mac(3),
+			Carrier: ptr(false)},
 		{Index: 4, Name: "veth2", Ethernet: true, Kind: "veth", Address: mac(4)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -141,129 +148,7 @@ func TestDumpLinksGivesUp(t *testing.T) {
 	}
 }
 
-var ethtoolFamily = genetlink.Family{ID: 21, Version: unix.ETHTOOL_GENL_VERSION, Name: unix.ETHTOOL_GENL_NAME}
-
-// modesMessage encodes an ETHTOOL_MSG_LINKMODES_GET_REPLY.
-func modesMessage(t *testing.T, index, speed uint32, duplex uint8, supported []byte) genetlink.Message {
-	t.Helper()
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(unix.ETHTOOL_A_LINKMODES_HEADER, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(unix.ETHTOOL_A_HEADER_DEV_INDEX, index)
-		return nil
-	})
-	ae.Nested(unix.ETHTOOL_A_LINKMODES_OURS, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(unix.ETHTOOL_A_BITSET_SIZE, uint32(len(supported)*8))
-		ae.Bytes(unix.ETHTOOL_A_BITSET_VALUE, make([]byte, len(supported))) // nothing is advertised
-		ae.Bytes(unix.ETHTOOL_A_BITSET_MASK, supported)
-		return nil
-	})
-	ae.Uint32(unix.ETHTOOL_A_LINKMODES_SPEED, speed)
-	ae.Uint8(unix.ETHTOOL_A_LINKMODES_DUPLEX, duplex)
-	data, err := ae.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return genetlink.Message{Data: data}
-}
-
-func TestDumpModes(t *testing.T) {
-	conn := genltest.Dial(genltest.ServeFamily(ethtoolFamily, genltest.CheckRequest(ethtoolFamily.ID, unix.ETHTOOL_MSG_LINKMODES_GET,
-		netlink.Request|netlink.Dump, func(req genetlink.Message, _ netlink.Message) ([]genetlink.Message, error) {
-			// A nested header that asks for compact bit sets: without it the kernel answers bit by bit.
-			want := nltest.MustMarshalAttributes([]netlink.Attribute{{
-				Type: unix.ETHTOOL_A_LINKMODES_HEADER | unix.NLA_F_NESTED,
-				Data: nltest.MustMarshalAttributes([]netlink.Attribute{{
-					Type: unix.ETHTOOL_A_HEADER_FLAGS, Data: nlenc.Uint32Bytes(unix.ETHTOOL_FLAG_COMPACT_BITSETS),
-				}}),
-			}})
-			if diff := cmp.Diff(want, req.Data); diff != "" {
-				t.Errorf("request (-want +got):\n%s", diff)
-			}
-			return []genetlink.Message{
-				modesMessage(t, 2, 1000, 1, bitSet(unix.ETHTOOL_LINK_MODE_1000baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_10baseT_Half_BIT, unix.ETHTOOL_LINK_MODE_Autoneg_BIT)),
-				modesMessage(t, 3, 4294967295, 0xff, nil),
-				modesMessage(t, 4, 10, 0, bitSet(400)),
-			}, nil
-		})))
-	defer conn.Close()
-	got, err := dumpModes(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[int]linkModes{
-		2: {speed: 1000, duplex: "full", supported: []int{10, 1000}},
-		3: {},
-		4: {speed: 10, duplex: "half"},
-	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(linkModes{})); diff != "" {
-		t.Errorf("modes (-want +got):\n%s", diff)
-	}
-}
-
-func TestDumpModesReportsErrors(t *testing.T) {
-	conn := genltest.Dial(genltest.ServeFamily(ethtoolFamily, func(genetlink.Message, netlink.Message) ([]genetlink.Message, error) {
-		return nil, genltest.Error(int(unix.EOPNOTSUPP))
-	}))
-	defer conn.Close()
-	if _, err := dumpModes(conn); err == nil || !strings.HasPrefix(err.Error(), "dump link modes: ") {
-		t.Errorf("error = %v", err)
-	}
-}
-
-// bitSet is a compact bit set with these bits.
-func bitSet(bits ...int) []byte {
-	b := make([]byte, (slices.Max(bits)/32+1)*4)
-	for _, bit := range bits {
-		word := b[bit/32*4:]
-		binary.NativeEndian.PutUint32(word, binary.NativeEndian.Uint32(word)|1<<(bit%32))
-	}
-	return b
-}
-
-func TestModeSpeeds(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		set  []byte
-		want []int
-	}{
-		{"empty", nil, nil},
-		{"gigabit card", bitSet(unix.ETHTOOL_LINK_MODE_10baseT_Half_BIT, unix.ETHTOOL_LINK_MODE_10baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_100baseT_Half_BIT,
-			unix.ETHTOOL_LINK_MODE_100baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_1000baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_TP_BIT), []int{10, 100, 1000}},
-		{"2.5 gigabit card, whose bits are not in order", bitSet(unix.ETHTOOL_LINK_MODE_2500baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_1000baseT_Full_BIT,
-			unix.ETHTOOL_LINK_MODE_5000baseT_Full_BIT, unix.ETHTOOL_LINK_MODE_10000baseT_Full_BIT), []int{1000, 2500, 5000, 10000}},
-		{"no speeds", bitSet(unix.ETHTOOL_LINK_MODE_Autoneg_BIT, unix.ETHTOOL_LINK_MODE_FIBRE_BIT, unix.ETHTOOL_LINK_MODE_Pause_BIT, unix.ETHTOOL_LINK_MODE_Asym_Pause_BIT,
-			unix.ETHTOOL_LINK_MODE_Backplane_BIT, unix.ETHTOOL_LINK_MODE_FEC_NONE_BIT, unix.ETHTOOL_LINK_MODE_FEC_BASER_BIT, unix.ETHTOOL_LINK_MODE_FEC_LLRS_BIT), nil},
-		{"fast and old", bitSet(unix.ETHTOOL_LINK_MODE_400000baseCR4_Full_BIT, unix.ETHTOOL_LINK_MODE_100baseFX_Full_BIT, unix.ETHTOOL_LINK_MODE_56000baseLR4_Full_BIT,
-			unix.ETHTOOL_LINK_MODE_25000baseSR_Full_BIT, unix.ETHTOOL_LINK_MODE_200000baseCR4_Full_BIT), []int{100, 25000, 56000, 200000, 400000}},
-		{"younger than the headers of the build: 10BASE-T1L, 800G", bitSet(92, 93), []int{10, 800000}},
-		{"younger than the table", bitSet(103, 130, 1000), nil},
-		{"torn last word", bitSet(0, 33)[:7], []int{10}},
-	} {
-		if diff := cmp.Diff(test.want, modeSpeeds(test.set)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.name, diff)
-		}
-	}
-}
-
-func FuzzModeSpeeds(f *testing.F) {
-	f.Add([]byte(nil))
-	f.Add(bitSet(0, 5, 47, 120))
-	f.Fuzz(func(t *testing.T, set []byte) {
-		speeds := modeSpeeds(set)
-		for i, s := range speeds {
-			if s < 10 || s > 800_000 || i > 0 && s <= speeds[i-1] {
-				t.Fatalf("speeds %v are not ascending within 10 and 800000", speeds)
-			}
-		}
-	})
-}
-
 func FuzzParseLink(f *testing.F) {
 	f.Add(make([]byte, unix.SizeofIfInfomsg))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = parseLink(b) })
-}
-
-func FuzzParseModes(f *testing.F) {
-	f.Add([]byte{8, 0, unix.ETHTOOL_A_LINKMODES_SPEED, 0, 1, 2, 3, 4})
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = parseModes(b) })
 }

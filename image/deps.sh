@@ -18,6 +18,8 @@ case "${1:-}" in
 	bridge:iproute2
 	chrt:util-linux
 	teamd:libteam-utils
+	/usr/sbin/dhcpcd:dhcpcd-base
+	arping:iputils-arping
 	chromium:chromium
 	prometheus:prometheus
 	promtool:prometheus

@@ -32,7 +32,8 @@ func TestInputs(t *testing.T) {
 	if got, err := ReadInputs(image); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read back: %+v, %v\nwant %+v", got, err, want)
 	}
-	if text, err := os.ReadFile(InputsFile(image)); err != nil || !strings.Contains(string(text), "\nCONFIG=my files/a=b.toml\n") {
+	text, err := os.ReadFile(InputsFile(image))
+	if err != nil || !strings.Contains(string(text), "\nCONFIG=my files/a=b.toml\n") {
 		t.Errorf("the file: %v\n%s", err, text)
 	}
 

@@ -25,11 +25,13 @@ func TestPersonalize(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole, settings := decode(got)
-	if flags, want := settings["GoBuildFlags"], []any{"-trimpath", "-ldflags=-s -w -X 'main.stamped=v1'"}; !reflect.DeepEqual(flags, want) {
-		t.Errorf("flags %q, want %q", flags, want)
-	}
-	if files, want := settings["ExtraFilePaths"], map[string]any{"/etc/bondd/admin-password": "admin-password"}; !reflect.DeepEqual(files, want) {
-		t.Errorf("files %q, want %q", files, want)
+	for name, want := range map[string]any{
+		"GoBuildFlags":   []any{"-trimpath", "-ldflags=-s -w -X 'main.stamped=v1'"},
+		"ExtraFilePaths": map[string]any{"/etc/bondd/admin-password": "admin-password"},
+	} {
+		if !reflect.DeepEqual(settings[name], want) {
+			t.Errorf("%s: %q, want %q", name, settings[name], want)
+		}
 	}
 	// The rest is as it was.
 	before, old := decode(text)

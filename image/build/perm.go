@@ -175,7 +175,8 @@ func writePerm(img string, files map[string]permFile) error {
 		if err := os.WriteFile(filepath.Join(dir, source), files[name].content, 0o600); err != nil {
 			return fmt.Errorf("write to /perm: %w", err)
 		}
-		fmt.Fprintf(&script, "rm /%s\nwrite %s /%s\nset_inode_field /%s mode 0100%03o\n", name, source, name, name, files[name].mode)
+		fmt.Fprintf(&script, "rm /%s\nwrite %s /%s\n", name, source, name)
+		fmt.Fprintf(&script, "set_inode_field /%s mode 0100%03o\n", name, files[name].mode)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "script"), []byte(script.String()), 0o644); err != nil {
 		return fmt.Errorf("write to /perm: %w", err)

@@ -120,7 +120,8 @@ func tryKVM(ctx context.Context, qemu string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
-	args := append(append(AccelKVM.args(), AccelKVM.best()...), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	args := append(AccelKVM.args(), AccelKVM.best()...)
+	args = append(args, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "pc", "-m", "256M", "-kernel", kernel, "-append", "panic=-1 quiet")
 	cmd := exec.CommandContext(ctx, qemu, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

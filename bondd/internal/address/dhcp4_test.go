@@ -40,7 +40,8 @@ func TestWaitsForRandom(t *testing.T) {
 		if len(told) == 0 || told[0] != waiting {
 			t.Errorf("told %q, want %q", told, waiting)
 		}
-		if !strings.Contains(log.String(), "the kernel's random source is not ready after 10s") || strings.Contains(log.String(), "open DHCP socket") {
+		if !strings.Contains(log.String(), "the kernel's random source is not ready after 10s") ||
+			strings.Contains(log.String(), "open DHCP socket") {
 			t.Errorf("the log:\n%s", &log)
 		}
 

@@ -135,7 +135,7 @@ func (w *wire) answer() error {
 	return err
 }
 
-// hear waits for an answer and returns where it comes from.
+// hear waits for an answer and returns which MAC it tells.
 func (w *wire) hear() (state.MAC, error) {
 	for {
 		n, _, err := w.conn.ReadFrom(w.buf[:])
@@ -143,7 +143,7 @@ func (w *wire) hear() (state.MAC, error) {
 			return state.MAC{}, err
 		}
 		if a, ok := neighbour.Parse(w.buf[:n]); ok && answers(&a, w.own, w.other.IP) {
-			return a.From, nil
+			return told(&a), nil
 		}
 	}
 }
@@ -153,6 +153,16 @@ func (w *wire) hear() (state.MAC, error) {
 // and some hosts answer to everybody (RFC 5227, 2.6).
 func answers(a *neighbour.Answer, own, other netip.Addr) bool {
 	return a.About == other.WithZone("") && a.Asker.IP == own
+}
+
+// told is the MAC that a host has by its answer. A router that shares its address
+// with others (VRRP) may send the answer from another. An advertisement may leave
+// it out (RFC 4861, 4.4); then it comes from there.
+func told(a *neighbour.Answer) state.MAC {
+	if a.MAC.IsZero() {
+		return a.From
+	}
+	return a.MAC
 }
 
 // close implements line.

@@ -35,3 +35,20 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 }
+
+func TestTold(t *testing.T) {
+	router, group := state.MAC{2, 5: 1}, state.MAC{0x00, 0x00, 0x5e, 0x00, 0x01, 0x07}
+	for _, tt := range []struct {
+		name      string
+		from, mac state.MAC
+		want      state.MAC
+	}{
+		{"a host", router, router, router},
+		{"a group, from the router's own MAC", router, group, group},
+		{"an advertisement without a MAC", router, state.MAC{}, router},
+	} {
+		if got := told(&neighbour.Answer{From: tt.from, MAC: tt.mac}); got != tt.want {
+			t.Errorf("%s: it is at %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

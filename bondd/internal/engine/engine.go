@@ -33,9 +33,10 @@ type Switcher interface {
 	Do(r *kernel.Request) error
 }
 
-// A Poller asks for the link state of every link; kernel.Poller is one.
+// A Poller fills in what the drivers of these links say of their state;
+// kernel.Poller is one.
 type Poller interface {
-	Poll(ctx context.Context, up map[int]bool) error
+	Poll(ctx context.Context, links []state.LinkState) error
 }
 
 // A Listener delivers link events; kernel.Listener is one.
@@ -56,7 +57,7 @@ type Deps struct {
 	Switcher  Switcher // for the engine itself
 	Listen    func() (Listener, error)
 	Poller    Poller
-	PollEvery time.Duration // 0: the shortest miimon of all bonds
+	PollEvery time.Duration // 0: as core.PollEvery says
 	Paths     func(pathcheck.Config) (PathChecker, error)
 	Inventory func(context.Context) ([]hwprobe.NIC, error)
 	Writes    func() uint64 // write requests sent by all of the above; may be nil
@@ -100,7 +101,8 @@ type Engine struct {
 	orderC chan order
 	wakeC  chan struct{} // asks for a read; without waiting
 	fast   fastPath
-	paths  map[string]PathChecker // by bond
+	polled atomic.Pointer[core.Polled] // by the goroutine of poll
+	paths  map[string]PathChecker      // by bond
 
 	// Requests for the goroutines that talk to the hardware.
 	inventoryC chan struct{}
@@ -273,6 +275,9 @@ func (e *Engine) carryOut(ctx context.Context, out *core.Output) {
 			checker.SetSlaves(pathcheck.Bond(p.Sender), slaves)
 		}
 	}
+	if out.Polled != nil {
+		e.polled.Store(out.Polled)
+	}
 	if out.Inventory {
 		select {
 		case e.inventoryC <- struct{}{}:
@@ -416,16 +421,41 @@ func (e *Engine) wake() {
 	}
 }
 
-// inventory looks at the hardware when it is asked to.
+// inventoryTime bounds an inventory: to read of a card whose driver hangs may
+// take for ever.
+const inventoryTime = 15 * time.Second
+
+// inventory looks at the hardware when it is asked to. A call that does not come
+// back in time is left behind, and no other is made before it has ended.
 func (e *Engine) inventory(ctx context.Context) error {
+	var running chan core.Inventory
+	limit := time.NewTimer(inventoryTime)
+	defer limit.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-e.inventoryC:
 		}
-		nics, err := e.deps.Inventory(ctx)
-		if ctx.Err() != nil || !e.send(ctx, core.Inventory{NICs: nics, Err: err}) {
+		if running == nil {
+			running = make(chan core.Inventory, 1)
+			go func(done chan<- core.Inventory) {
+				in := core.Inventory{Began: time.Now()}
+				in.NICs, in.Err = e.deps.Inventory(ctx)
+				done <- in
+			}(running)
+		}
+		limit.Reset(inventoryTime)
+		var in core.Inventory
+		select {
+		case <-ctx.Done():
+			return nil
+		case in = <-running:
+			running = nil
+		case <-limit.C:
+			in.Err = fmt.Errorf("timed out after %v", inventoryTime)
+		}
+		if ctx.Err() != nil || !e.send(ctx, in) {
 			return nil
 		}
 	}

@@ -55,6 +55,9 @@ type Slave struct {
 	// Spare: it lacks something that the bond relies on and that cannot be put
 	// right while it carries the traffic.
 	Spare bool
+	// Detached: its device no longer replies, whatever its carrier says. The
+	// driver goes by the carrier alone and will never know.
+	Detached bool
 	// Lagging: ethtool says that there is no link, and the carrier, by which
 	// alone the driver goes, has said otherwise for too long.
 	Lagging bool
@@ -116,7 +119,7 @@ func Decide(b *Bond) Decision {
 // disagrees reports whether the driver has another view of a slave than the
 // watches have, and may be told to look.
 func disagrees(b *Bond, s *Slave) bool {
-	if !b.Monitored || s.Parked {
+	if !b.Monitored || s.Parked || s.Detached {
 		return false
 	}
 	if s.LinkUp {
@@ -127,7 +130,7 @@ func disagrees(b *Bond, s *Slave) bool {
 
 func decideActiveBackup(b *Bond) Decision {
 	active := b.slave(b.Active)
-	if active != nil && !active.LinkUp && b.DownDelay && active.MII != state.MIIDown {
+	if active != nil && !active.LinkUp && !active.Detached && b.DownDelay && active.MII != state.MIIDown {
 		return Decision{} // the driver gives the link up when its time is over
 	}
 	to, reason := choose(b, active)
@@ -367,7 +370,7 @@ func Hold(b *Bond) bool {
 			return false
 		}
 		// One that lost its link meanwhile has not shown yet that it is well.
-		return s.Suppressed || s.Spare || blamed(b, &s, heard) || b.Held && !s.LinkUp ||
+		return s.Suppressed || s.Spare || s.Detached || blamed(b, &s, heard) || b.Held && !s.LinkUp ||
 			active != nil && prefers(b, &s, active) && !replied(b, &s)
 	})
 }
@@ -375,7 +378,7 @@ func Hold(b *Bond) bool {
 // Park lists the slaves that are to be kept out of a bond whose mode shares the
 // traffic out: a share that goes to a dead path is lost, and there is no other
 // way to have the driver spare a slave whose link is up. As long as no slave is
-// good, none is kept out.
+// good, none is kept out. A dead device cannot be taken up to be parked: see Leave.
 func Park(b *Bond) []int {
 	if b.ActiveBackup {
 		return nil
@@ -390,9 +393,31 @@ func Park(b *Bond) []int {
 	var park []int
 	for i := range b.Slaves {
 		// One that lost its link out there has not shown yet that it is well.
-		if s := &b.Slaves[i]; s.Suppressed || blamed(b, s, heard) && !s.Excused || s.Parked && !s.LinkUp || s.Lagging {
+		s := &b.Slaves[i]
+		if s.Detached {
+			continue
+		}
+		if s.Suppressed || blamed(b, s, heard) && !s.Excused || s.Parked && !s.LinkUp || s.Lagging {
 			park = append(park, s.Index)
 		}
 	}
 	return park
+}
+
+// Leave lists the slaves that have to leave a bond whose mode shares the traffic
+// out since their device no longer replies: the driver goes by the carrier, which
+// stays. As long as no other slave carries traffic, none has to.
+func Leave(b *Bond) []int {
+	if b.ActiveBackup || !slices.ContainsFunc(b.Slaves, func(s Slave) bool {
+		return s.LinkUp && !s.Parked && s.MII == state.MIIUp
+	}) {
+		return nil
+	}
+	var leave []int
+	for i := range b.Slaves {
+		if s := &b.Slaves[i]; s.Detached && !s.Parked {
+			leave = append(leave, s.Index)
+		}
+	}
+	return leave
 }

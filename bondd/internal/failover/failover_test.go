@@ -26,6 +26,7 @@ func paths(s Slave, states ...state.PathState) Slave {
 func prio(s Slave, p int) Slave     { s.Prio = p; return s }
 func speed(s Slave, mbps int) Slave { s.Speed = mbps; return s }
 func flapping(s Slave) Slave        { s.Suppressed = true; return s }
+func spare(s Slave) Slave           { s.Spare = true; return s }
 func excused(s Slave) Slave         { s.Excused = true; return s }
 func parked(s Slave) Slave          { s.Parked = true; return s }
 
@@ -57,6 +58,11 @@ func TestDecide(t *testing.T) {
 		{"active lost, only one without a path is left", Bond{Active: 1, Slaves: []Slave{paths(lost(1), pUp), paths(up(2), pDown)}}, to(2, link)},
 		{"active lost, the driver has to see the other return first", Bond{Active: 1, Slaves: []Slave{lost(1), back(2)}}, inspect},
 		{"… and with none left it ignores updelay", Bond{UpDelay: true, Active: 1, Slaves: []Slave{lost(1), back(2)}}, inspect},
+		{"active to be spared", Bond{Active: 1, Slaves: []Slave{spare(up(1)), up(2)}}, to(2, path)},
+		{"active to be spared, and so is the other", Bond{Active: 1, Slaves: []Slave{spare(up(1)), spare(up(2))}}, Decision{}},
+		{"active to be spared, the path of the other is dead", Bond{Active: 1, Slaves: []Slave{spare(paths(up(1), pUp)), paths(up(2), pDown)}}, Decision{}},
+		{"active to be spared, no other has a link", Bond{Active: 1, Slaves: []Slave{spare(up(1)), dead(2)}}, Decision{}},
+		{"a preferred one to be spared", Bond{Active: 2, Primary: 1, Slaves: []Slave{spare(up(1)), up(2)}}, Decision{}},
 		{"standby lost", Bond{Active: 1, Slaves: []Slave{up(1), lost(2)}}, Decision{}},
 		{"all lost: the last link stays", Bond{Active: 1, Slaves: []Slave{lost(1), lost(2)}}, Decision{}},
 		{"downdelay is the driver's", Bond{DownDelay: true, Active: 1, Slaves: []Slave{lost(1), up(2)}}, Decision{}},
@@ -167,6 +173,7 @@ func TestHold(t *testing.T) {
 		{"held, and its link is gone", Bond{Active: 2, Held: true, Slaves: []Slave{dead(1), up(2)}}, true},
 		{"held, and it is well", Bond{Active: 2, Held: true, Slaves: []Slave{up(1), up(2)}}, false},
 		{"the active one flaps", Bond{Active: 1, Slaves: []Slave{flapping(up(1)), dead(2)}}, false},
+		{"one to be spared", Bond{Active: 2, Slaves: []Slave{spare(up(1)), up(2)}}, true},
 		{"an operator's choice", Bond{Active: 2, Chosen: 2, Primary: 1, Slaves: []Slave{up(1), up(2)}}, true},
 	} {
 		tt.bond.ActiveBackup, tt.bond.AllPaths = true, true

@@ -232,6 +232,7 @@ type slaveStatus struct {
 	State    string `json:"state"`
 	MII      string `json:"mii_status"`
 	LeftOut  string `json:"left_out"`
+	Detached bool   `json:"detached"`
 
 	PathUp     *bool    `json:"path_up"`
 	Parked     bool     `json:"parked"`

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -25,7 +26,8 @@ import (
 )
 
 // watchVar makes the test binary an engine with a part of bondd's watches: its
-// value lists "events" and "poll". fileVar names its configuration. A process
+// value lists "events" and "poll"; with "refuse", its first inventories of the
+// hardware are refused. fileVar names its configuration. A process
 // of its own is what it takes to have all of it in the host's namespace.
 const (
 	watchVar = "KERNELTEST_WATCH"
@@ -39,6 +41,14 @@ const pollEvery = 50 * time.Millisecond
 // configuration is applied. It also tells how often it wrote to the kernel.
 func startEngine(t testing.TB, lan *netlab.LAN, watch, toml string) *daemon {
 	t.Helper()
+	d := launchEngine(t, lan, watch, toml)
+	d.ready()
+	return d
+}
+
+// launchEngine runs such an engine.
+func launchEngine(t testing.TB, lan *netlab.LAN, watch, toml string) *daemon {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -49,9 +59,21 @@ func startEngine(t testing.TB, lan *netlab.LAN, watch, toml string) *daemon {
 	}
 	cmd := lan.Host.Command(self)
 	cmd.Env = append(os.Environ(), watchVar+"="+watch, fileVar+"="+file)
-	d := run(t, lan, file, cmd)
-	d.ready()
-	return d
+	return run(t, lan, file, cmd)
+}
+
+// refusals is how many inventories an engine that is to refuse some refuses.
+const refusals = 3
+
+// refuse has the first inventories fail.
+func refuse(inventory func(context.Context) ([]hwprobe.NIC, error)) func(context.Context) ([]hwprobe.NIC, error) {
+	n := 0
+	return func(ctx context.Context) ([]hwprobe.NIC, error) {
+		if n++; n <= refusals {
+			return nil, fmt.Errorf("list network interfaces: refused for the %d. time", n)
+		}
+		return inventory(ctx)
+	}
 }
 
 // writes is the number of requests that such an engine sent to write to the
@@ -101,6 +123,9 @@ func serveEngine(ctx context.Context, log *slog.Logger) error {
 		Paths:     func(cfg pathcheck.Config) (engine.PathChecker, error) { return pathcheck.New(cfg) },
 		Inventory: func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
 		Log:       log,
+	}
+	if strings.Contains(os.Getenv(watchVar), "refuse") {
+		deps.Inventory = refuse(deps.Inventory)
 	}
 	if strings.Contains(os.Getenv(watchVar), "events") {
 		deps.Listen = func() (engine.Listener, error) { return kernel.Listen() }

@@ -2,21 +2,25 @@ package kerneltest
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"bondd.internal/image/guest"
 	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/guest/usbcard"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(clientsVar) != "" {
 		os.Exit(runClients())
 	}
+	usbcard.Main()
 	if os.Getenv(watchVar) != "" {
 		os.Exit(runEngine())
 	}
 	guest.Main(m, guest.Config{
-		Programs: append(netlab.Programs(), "teamd", "teamdctl"),
+		Programs: slices.Concat(netlab.Programs(), usbcard.Programs(), []string{"teamd", "teamdctl"}),
 		Packages: map[string]string{"/bin/bondd": "bondd.internal/bondd"},
+		Devices:  usbcard.Devices(),
 	})
 }

@@ -52,6 +52,56 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A restart at which the cards cannot be looked at for a while leaves the bond as
+// it is, and watches it.
+func TestRestartWithoutInventory(t *testing.T) {
+	for mode, name := range modeNames {
+		t.Run(name, func(t *testing.T) {
+			lan := netlab.NewLAN(t, 3)
+			config := bondConfig(3, fmt.Sprintf("mode = %d", mode), fmt.Sprintf("gateways = [%q]", netlab.PeerAddress.Addr()))
+			d := start(t, lan, config)
+			d.healthy()
+			if err := d.stop(unix.SIGTERM); err != nil {
+				t.Errorf("asked to stop, bondd ends with %v", err)
+			}
+			acquaint(lan)
+			told := watch(t, lan.Host)
+			out := toPeer(t, lan, time.Millisecond)
+			d = launchEngine(t, lan, "events,poll,refuse", config)
+			d.answering()
+			d.eventually("refused inventory", func() bool { return d.status().Hardware.Verdict == "unknown" })
+			b := d.bond0()
+			if !b.Up || b.Degraded || len(b.Slaves) != 3 {
+				t.Errorf("without an inventory status says %+v", b)
+			}
+			if code, body := d.get("/healthz"); code != 200 {
+				t.Errorf("healthz says %d %s", code, body)
+			}
+			if code, _ := d.get("/readyz"); code != 503 {
+				t.Errorf("readyz says %d although no card is known", code)
+			}
+			if !strings.Contains(d.log.String(), "refused for the 1. time") {
+				t.Error("the log does not say why")
+			}
+			d.ready() // it is repeated
+			time.Sleep(1500 * time.Millisecond)
+			if r := out.Stop(); r.Lost != 0 {
+				t.Errorf("during the restart: %v; want nothing lost", r)
+			}
+			if m := told.messages(); len(m) != 0 {
+				t.Errorf("the kernel told of %d changes during the restart: %v", len(m), m)
+			}
+			if n := d.writes(); n != 0 {
+				t.Errorf("%d writes although nothing differed:\n%s", n, strings.Join(writesIn(d.log), ""))
+			}
+			if s := d.status(); s.Hardware.Verdict != "pass" || !s.Bonds[0].Up || s.Bonds[0].Degraded {
+				t.Errorf("after that status says %+v", s)
+			}
+			d.noFailovers()
+		})
+	}
+}
+
 // noFailovers checks that no switch is counted.
 func (d *daemon) noFailovers() {
 	d.t.Helper()

@@ -48,7 +48,7 @@ func playable(s *simulator.Script) bool {
 	return !slices.ContainsFunc(s.Actions, func(a simulator.Action) bool {
 		f := strings.Fields(string(a))
 		switch f[0] {
-		case "card", "inventory", "reads", "refuse", "loss":
+		case "card", "device", "inventory", "reads", "refuse", "loss":
 			return true
 		case "expect":
 			return f[1] == "penalty" || f[1] == "ledger" || f[1] == "answer"

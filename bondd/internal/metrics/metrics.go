@@ -101,6 +101,7 @@ var (
 	slavePresent        = gauge("slave_present", "Whether the slave's card is in the machine.", "bond", "slave")
 	slaveActive         = gauge("slave_active", "Whether the slave carries the bond's traffic, or a share of it.", "bond", "slave")
 	slaveLinkUp         = gauge("slave_link_up", "Whether the slave has a link.", "bond", "slave")
+	slaveDetached       = gauge("slave_detached", "Whether the device of the slave's card no longer replies although its interface is there.", "bond", "slave")
 	slaveSuppressed     = gauge("slave_suppressed", "Whether the slave is held out of the bond because its link flaps.", "bond", "slave")
 	slavePenalty        = gauge("slave_penalty", "What flap damping counts against the slave: 1 for each failure, decaying.", "bond", "slave")
 	slaveParked         = gauge("slave_parked", "Whether the slave was taken out of the bond until its path is back.", "bond", "slave")
@@ -117,6 +118,7 @@ var (
 	slaveLACPCarries = gauge("slave_lacp_carries", "Whether traffic passes by the slave in both directions, by what both ends say over LACP.", "bond", "slave")
 	slaveLACPState   = gauge("slave_lacp_state", "Whether this is how far the slave and the other end have agreed over LACP.", "bond", "slave", "state")
 
+	pollErrors    = counter("poll_errors_total", "Polls of the slave's link state without a reply from its driver.", "bond", "slave")
 	polls         = counter("polls_total", "Polls of the link state of all slaves.")
 	pollDuration  = newHistogram("poll_duration_seconds", "The time that one poll of the link state of all slaves took.")
 	disagreements = counter("link_disagreements_total", "Polls that found another link state than the kernel's events had told.")
@@ -147,7 +149,7 @@ var present = func() map[*prometheus.Desc]bool {
 }()
 
 // verdicts are the labels of bondd_hardware_verdict, one series for each.
-var verdicts = []hwprobe.Verdict{hwprobe.VerdictPass, hwprobe.VerdictWarn, hwprobe.VerdictFail}
+var verdicts = []hwprobe.Verdict{hwprobe.VerdictPass, hwprobe.VerdictWarn, hwprobe.VerdictFail, state.VerdictUnknown}
 
 // A traffic metric is one of a slave's counters.
 type traffic struct {
@@ -186,9 +188,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range []metric{
 		snapshotAge,
 		buildInfo, bondInfo, bondUp, bondDegraded, bondSlavesConfigured, bondSlavesUp, failovers, lastFailover,
-		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
+		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveDetached, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
 		slavePathUp, pathProbes, pathRTT, lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
-		polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
+		pollErrors, polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
 	} {
 		ch <- m.desc
 	}
@@ -279,9 +281,11 @@ func collectSlave(ch chan<- prometheus.Metric, bond string, s *state.Slave) {
 	slavePresent.send(ch, truth(s.Present), bond, s.Name)
 	slaveActive.send(ch, truth(s.Active), bond, s.Name)
 	slaveLinkUp.send(ch, truth(s.LinkUp), bond, s.Name)
+	slaveDetached.send(ch, truth(s.Detached), bond, s.Name)
 	slaveSuppressed.send(ch, truth(s.Suppressed), bond, s.Name)
 	slavePenalty.send(ch, s.Penalty, bond, s.Name)
 	slaveParked.send(ch, truth(s.Parked), bond, s.Name)
+	pollErrors.send(ch, float64(s.PollErrors), bond, s.Name)
 	if !s.Present {
 		// There is no card to count: zeros here would look like a card that was reset.
 		return

@@ -68,6 +68,7 @@ func TestScrape(t *testing.T) {
 		"missing": fixture.Missing(),
 		"no-nic":  fixture.NoNIC(),
 
+		"detached":       fixture.Detached(),
 		"path-dead":      fixture.PathDead(),
 		"all-paths-dead": fixture.AllPathsDead(),
 		"suppressed":     fixture.Suppressed(),

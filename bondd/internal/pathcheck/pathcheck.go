@@ -117,7 +117,8 @@ func (c *Checker) SetSlaves(bond Bond, slaves []Slave) {
 	if c.bond.equal(&bond) && slices.Equal(c.slaves, slaves) {
 		return
 	}
-	c.bond = Bond{bond.Index, slices.Clone(bond.Addresses), slices.Clone(bond.Foreign)}
+	c.bond = bond
+	c.bond.Addresses, c.bond.Foreign = slices.Clone(bond.Addresses), slices.Clone(bond.Foreign)
 	c.slaves, c.fresh = slices.Clone(slaves), true
 	if c.wake != nil {
 		c.wake()
@@ -185,7 +186,7 @@ func (c *Checker) loop(ctx context.Context, w wire, reports chan Report) error {
 			if bond, slaves, fresh := c.takeSlaves(); fresh {
 				r.setBond(bond)
 				r.setSlaves(slaves)
-				w.use(r.cards())
+				w.use(r.cards(), bond.Index)
 			}
 			r.setReady(w.ready)
 		}

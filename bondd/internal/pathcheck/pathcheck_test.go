@@ -48,7 +48,7 @@ func (w *fakeWire) ring() {
 	}
 }
 
-func (w *fakeWire) use(cards []card) {
+func (w *fakeWire) use(cards []card, _ int) {
 	time.AfterFunc(w.opening, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -43,6 +43,8 @@ type round struct {
 	deadline time.Time // of the one under way; zero: there is none
 	late     time.Time // when what waits for a sign of life is decided on without; zero: nothing waits
 
+	replied bool // to anything that was sent by the bond or a slave, in this round
+
 	mac   state.MAC      // the target's own, as it told last
 	plain neighbour.Host // the sender of the last plain request
 	call  bool           // the bond is to ask, for no slave, so that the target shows that it lives
@@ -261,7 +263,7 @@ func (r *rounds) begin(target int, now time.Time) bool {
 	if !t.deadline.IsZero() || now.Before(t.next) || !slices.ContainsFunc(r.slaves, (*slave).probing) {
 		return false
 	}
-	t.began, t.deadline, t.late = now, now.Add(t.Timeout), time.Time{}
+	t.began, t.deadline, t.late, t.replied = now, now.Add(t.Timeout), time.Time{}, false
 	// Counted from when it was due, so that a late round does not put off the
 	// ones after it; but what was missed is not made up for.
 	if t.next = t.next.Add(t.Interval); !t.next.After(now) {
@@ -273,7 +275,7 @@ func (r *rounds) begin(target int, now time.Time) bool {
 	// The bond's MAC goes out only where the driver sends it. Where slaves carry it
 	// together, no answer to it tells which of them asked: it only shows that the
 	// target lives, if that has to be known.
-	asks := r.asks && t.own.IsValid()
+	asks := r.asks && !r.bond.Quiet && t.own.IsValid()
 	t.call = asks && !r.strict && !t.fixed && (t.service != asNeutral || t.silent)
 	if !t.fixed && (t.service == unknown || t.service == asZero && r.holds(t, now)) {
 		t.late = now.Add(min(t.Timeout/2, t.Interval-t.Timeout))
@@ -330,10 +332,10 @@ func (r *rounds) release(target int, now time.Time) {
 	late := !t.late.IsZero() && !now.Before(t.late)
 	var free bool
 	switch {
-	case t.holds(t.began):
-		free = t.service == asZero || t.silent || late
-	case late:
-		free = t.service == asZero && r.holds(t, now)
+	case t.holds(t.began) && (t.service == asZero || t.silent):
+		free = true
+	case late && r.holds(t, now):
+		free = t.service == asZero || t.service == unknown && t.lived()
 	}
 	if late {
 		t.late = time.Time{}
@@ -347,6 +349,10 @@ func (r *rounds) release(target int, now time.Time) {
 		}
 	}
 }
+
+// lived reports whether a target that holds its address has it since before the
+// round under way began, so that it could answer every probe of it.
+func (t *round) lived() bool { return t.replied || t.life.Before(t.began) }
 
 // frame returns what has to be sent as one form of a slave's probe. That of a
 // plain one needs the bond's MAC of the moment, see plainFrame.
@@ -447,6 +453,7 @@ func (r *rounds) answer(in card, a *neighbour.Answer, at, now time.Time) {
 	}
 	t := &r.targets[target]
 	s, f := r.whose(t, target, a, in)
+	t.replied = t.replied || s != nil || a.Asker == t.plain
 	if s == nil || r.strict && s.Index != in.index {
 		return
 	}
@@ -543,7 +550,7 @@ func (r *rounds) learn(target int) {
 		t.service, t.silent = asNeutral, false
 	case heard&zero != 0:
 		t.service, t.silent = asZero, false
-	case missed && t.holds(t.began):
+	case missed && t.replied && t.holds(t.began):
 		t.silent = true
 	}
 }
@@ -590,7 +597,7 @@ func (r *rounds) cards() []card {
 	for _, s := range r.slaves {
 		cards = append(cards, s.card())
 	}
-	if r.bond.Index != 0 && slices.ContainsFunc(r.targets, func(t round) bool { return t.own.IsValid() }) {
+	if r.bond.Index != 0 && !r.bond.Quiet && slices.ContainsFunc(r.targets, func(t round) bool { return t.own.IsValid() }) {
 		cards = append(cards, r.bondCard())
 	}
 	return cards

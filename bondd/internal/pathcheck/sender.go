@@ -9,10 +9,11 @@ import (
 // A Bond is what a Checker has to know of the bond's own interface. Its zero
 // value is a bond without addresses.
 type Bond struct {
-	// Index of the interface; 0: it is not there, or it must not send ARP
-	// requests of its own, as in mode balance-alb, where each of them moves what
-	// every host knows of the bond's MAC.
-	Index int
+	Index int // of the interface; 0: it is not there
+	// Quiet says that it must not send ARP requests of its own. In mode
+	// balance-alb hosts know the bond by the MACs of several slaves, and each
+	// request takes all of them to one until the driver has told them otherwise.
+	Quiet bool
 	// Addresses are those by which the bond may call itself, each with its network.
 	Addresses []netip.Prefix
 	// Foreign are the others that it has: somebody else may take them away at any
@@ -22,7 +23,7 @@ type Bond struct {
 
 // equal reports whether two bonds are the same.
 func (b *Bond) equal(other *Bond) bool {
-	return b.Index == other.Index && slices.Equal(b.Addresses, other.Addresses) && slices.Equal(b.Foreign, other.Foreign)
+	return b.Index == other.Index && b.Quiet == other.Quiet && slices.Equal(b.Addresses, other.Addresses) && slices.Equal(b.Foreign, other.Foreign)
 }
 
 // A form is what a probe has as its sender, as a bit. Which form goes where, and

@@ -56,6 +56,7 @@ type sockets struct {
 
 	mu     sync.Mutex
 	wanted []card
+	bond   int // index of its interface
 	ports  map[card]*port
 	byFD   map[int]*port
 }
@@ -166,9 +167,9 @@ func (w *sockets) wake() {
 	_, _ = unix.Write(w.event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
-func (w *sockets) use(cards []card) {
+func (w *sockets) use(cards []card, bond int) {
 	w.mu.Lock()
-	w.wanted = cards
+	w.wanted, w.bond = cards, bond
 	w.mu.Unlock()
 	w.kickRun()
 }
@@ -279,14 +280,26 @@ func (w *sockets) receive(handle func(in card, frame []byte, at time.Time)) (wok
 // drain reads what has come in at a socket.
 func (w *sockets) drain(fd int, in card, handle func(in card, frame []byte, at time.Time)) {
 	for range burst {
-		n, oobn, _, _, err := unix.Recvmsg(fd, w.frame, w.oob, unix.MSG_DONTWAIT)
+		n, oobn, _, from, err := unix.Recvmsg(fd, w.frame, w.oob, unix.MSG_DONTWAIT)
 		if err != nil {
 			// There is nothing more, or the interface went down, which the next
 			// probe will say.
 			return
 		}
-		handle(in, w.frame[:n], stamp(w.oob[:oobn]))
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && n > 0 && !tagged(ll, w.frame, in.index, w.bond) {
+			handle(in, w.frame[:n], stamp(w.oob[:oobn]))
+		}
 	}
+}
+
+// tagged reports whether a frame that came in by a card was one of a VLAN, and so
+// of another network. The kernel hands those to every packet socket of their
+// protocol, too, with the tag taken off. It is known by where else they went: to
+// an interface of the VLAN, neither the card nor its bond; or nowhere, though they
+// are for everybody. What is for one MAC alone and went nowhere looks like any
+// other (__netif_receive_skb_core, net/core/dev.c).
+func tagged(at *unix.SockaddrLinklayer, frame []byte, card, bond int) bool {
+	return at.Ifindex != card && at.Ifindex != bond || at.Pkttype == unix.PACKET_OTHERHOST && frame[0]&0x01 != 0
 }
 
 // stamp takes the kernel's receive stamp out of a frame's control messages. If

@@ -19,9 +19,10 @@ type card struct {
 // A wire carries probes, and back what answers them. All methods but wake and
 // run are for one goroutine; none but run and wait blocks.
 type wire interface {
-	// use says by which cards to send and receive from now on. It takes effect
+	// use says by which cards to send and receive from now on, and what the index
+	// of the bond is to which they may hand on what they receive. It takes effect
 	// later, which ends a wait.
-	use(cards []card)
+	use(cards []card, bond int)
 	// ready reports whether use has taken effect for a card, for better or worse.
 	ready(c card) bool
 	// send sends a frame by a card that is ready.

@@ -66,7 +66,8 @@ func TestKeepSeed(t *testing.T) {
 		}
 		seeds = append(seeds, seed)
 	}
-	if err := s.KeepSeed(t.Context(), filepath.Join(path, "none")); err == nil || !strings.HasPrefix(err.Error(), "keep random seed: ") {
+	err := s.KeepSeed(t.Context(), filepath.Join(path, "none"))
+	if err == nil || !strings.HasPrefix(err.Error(), "keep random seed: ") {
 		t.Errorf("where nothing can be written: %v", err)
 	}
 	if err := s.KeepSeed(t.Context(), ""); err != nil {

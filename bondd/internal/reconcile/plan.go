@@ -36,6 +36,8 @@ type Target struct {
 	Forgetful []string
 	// Rigid are the NICs whose driver takes another MAC only while they are down.
 	Rigid []string
+	// Stuck are NICs that are not given another MAC for now.
+	Stuck []string
 	// Owned are what the bond has that is bondd's although the kernel does not say so.
 	Owned state.Owned
 	// Before is the network at an earlier read in which the bond was there; nil if

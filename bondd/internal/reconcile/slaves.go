@@ -78,7 +78,7 @@ func mends(t *Target, n *state.Network, bond *state.Link) []mend {
 		for _, l := range slaves {
 			if m, ok := macs[l.Index]; ok && kept(l) && active == (l.Index == bond.Bond.ActiveSlave) {
 				rigid := slices.Contains(t.Rigid, l.Name)
-				list = append(list, mend{slave: l, mac: m, leave: active && rigid && t.Bond.Mode() == "active-backup" && spare(slaves, l, macs) != nil})
+				list = append(list, mend{slave: l, mac: m, wait: slices.Contains(t.Stuck, l.Name), leave: active && rigid && t.Bond.Mode() == "active-backup" && spare(slaves, l, macs) != nil})
 			}
 		}
 	}

@@ -131,6 +131,8 @@ type Slave struct {
 	Enslaved     bool   // and belongs to the bond
 	LeftOut      string // why a NIC that is there was not enslaved; empty if it was
 	LinkUp       bool
+	Detached     bool   // its device no longer replies, although its interface is there
+	PollErrors   uint64 // polls of its link state without a reply, since bondd's start
 	PathUp       *bool  // by the bond's policy over Paths; nil: no path is checked, or nothing is known yet
 	Paths        []Path // one for each target, in the configured order
 	Parked       bool   // taken out of the bond until its path is back: the mode has no other way to spare a slave

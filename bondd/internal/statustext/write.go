@@ -66,10 +66,13 @@ func writeBond(b *bytes.Buffer, st *status.Status, bond *status.Bond) {
 		if a.Addr().Is6() {
 			family = "inet6"
 		}
-		fmt.Fprintf(b, "    %s %s\n", family, a)
+		fmt.Fprintf(b, "    %s %s%s\n", family, a, foreign(bond.IsForeign(a)))
 	}
 	for _, g := range bond.Gateways {
-		fmt.Fprintf(b, "    gateway %s\n", g)
+		fmt.Fprintf(b, "    gateway %s%s\n", g, foreign(bond.IsForeignGateway(g)))
+	}
+	for _, r := range bond.ForeignRoutes {
+		fmt.Fprintf(b, "    route %s%s\n", r.Text(), foreign(true))
 	}
 	if bond.DHCP != "" {
 		fmt.Fprintf(b, "    DHCP %s\n", bond.DHCP)
@@ -101,6 +104,14 @@ func writeBond(b *bytes.Buffer, st *status.Status, bond *status.Bond) {
 	for i := range bond.Slaves {
 		writeSlave(b, &bond.Slaves[i])
 	}
+}
+
+// foreign marks what another program has put on a bond.
+func foreign(is bool) string {
+	if is {
+		return ", foreign"
+	}
+	return ""
 }
 
 func writeSlave(b *bytes.Buffer, s *status.Slave) {

@@ -22,7 +22,7 @@ import (
 )
 
 // Administrator is the name that goes with the administrator's password. It is
-// the one that gokrazy's own pages ask for, with the same password.
+// the one that gokrazy's own pages ask for where an image serves them.
 const Administrator = "gokrazy"
 
 // Credentials say who may change something over HTTP: the users of the web

@@ -221,6 +221,9 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"many":    {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "16 older", "2001:db8:1234:5678::1 did not answer the last probe", "192.168.1.1 is not asked while there is no link", "All 1,000 switches as JSON"},
 		"several": {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link", "bond0 · 14 Mar, 15:06:26 UTC"},
 
+		"detached": {
+			"detached", "power cycle the machine",
+		},
 		"path-dead": {
 			"look at its cable, its switch port and the card itself", "eth0 path is dead 1 Gbit/s", "eth0 fail: no answer from 192.168.1.1", "eth1 pass: 192.168.1.1 answers in 0.44 ms",
 			"42 of 548,677 probes missed", "Has to answer 192.168.1.1", "Fast link down not offered not offered",
@@ -233,7 +236,11 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"parked":         {"eth1 parked", "parked: out of the bond until its path is back", "eth1 out path nothing answers through eth1", "eth1 carries traffic –"},
 		"lacp":           {"LACP has agreed, aggregator 1", "LACP partner 00:1b:21:3c:9d:f8, key 1001", "Active aggregator 1, with 2 ports", "LACP, this end active, short timeout, aggregating, in sync, collecting, distributing", "Fast link down on not offered"},
 		"half-open":      {"eth1 half-open", "half-open: the other end sends LACP, but does not hear this end's", "Active aggregator 1, with 1 port", "active, aggregating, expired"},
-		"no-partner":     {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
+		"foreign": {"Addresses 192.168.1.202/24 192.168.1.250/32 foreign", "Gateway 192.168.1.1 192.168.1.9 foreign",
+			"Foreign routes default via 192.168.1.9 metric 50 10.0.0.0/8 via 192.168.1.2 198.51.100.0/24"},
+		"deaf": {"eth1 receives nothing", "eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0", "the kernel differs",
+			"set MAC of eth1 to 52:54:00:12:34:a0: the kernel took it and did not keep it"},
+		"no-partner": {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
 	}
 	eachPage(t, func(t *testing.T, name, page string) {
 		content := text(parse(t, page))
@@ -296,16 +303,18 @@ func TestPageMarks(t *testing.T) {
 		"missing":     {"eth0": "active", "mac:52:54:00:12:34:a7": "missing"},
 		"left-out":    {"eth0": "active", "eth1": "down"},
 		"round-robin": {"eth0": "active", "eth1": "active"},
+		"detached":    {"eth0": "down", "eth1": "active"},
 		"path-dead":   {"eth0": "down", "eth1": "active"},
 		"suppressed":  {"eth0": "down", "eth1": "active"},
 		"parked":      {"eth0": "active", "eth1": "down"},
 		"lacp":        {"eth0": "active", "eth1": "active"},
 		"half-open":   {"eth0": "active", "eth1": "down"},
 		"no-partner":  {"eth0": "active", "eth1": "down"},
+		"deaf":        {"eth0": "active", "eth1": "down"},
 	}
 	health := map[string]string{
 		"degraded": "degraded", "missing": "degraded", "left-out": "degraded", "many": "degraded",
-		"path-dead": "degraded", "suppressed": "degraded", "parked": "degraded", "half-open": "degraded", "no-partner": "degraded",
+		"detached": "degraded", "path-dead": "degraded", "suppressed": "degraded", "parked": "degraded", "half-open": "degraded", "no-partner": "degraded", "deaf": "degraded",
 		"down": "down", "several": "down", "no-nic": "down", "starting": "down", "all-paths-dead": "down",
 	}
 	eachPage(t, func(t *testing.T, name, page string) {
@@ -331,8 +340,9 @@ func TestPageMarks(t *testing.T) {
 			}
 			got[slave], _ = attribute(e, "data-state")
 			_, link := attribute(e, "data-link")
-			if words := text(e); link == (strings.Contains(words, "no link") || strings.Contains(words, "missing")) {
-				t.Errorf("%s has a link: %t, and the page says %q", slave, link, words)
+			without := func(why string) bool { return strings.Contains(text(e), why) }
+			if link == (without("no link") || without("missing") || without("detached")) {
+				t.Errorf("%s has a link: %t, and the page says %q", slave, link, text(e))
 			}
 		})
 		for slave, state := range slaves[name] {

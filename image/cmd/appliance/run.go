@@ -179,7 +179,8 @@ func saveConsole(m *vm.VM) error {
 
 // announce says where the page is and what to try.
 func (o options) announce(out io.Writer) {
-	fmt.Fprintf(out, "\n  the page        http://localhost:%d/\n  to change it    user gokrazy, password in %s\n", o.http, o.password)
+	fmt.Fprintf(out, "\n  the page        http://localhost:%d/\n", o.http)
+	fmt.Fprintf(out, "  for changes     user gokrazy, password in %s\n", o.password)
 	if o.nics > 0 {
 		fmt.Fprint(out, "  pull a cable    make unplug NIC=eth0\n  put it back     make plug NIC=eth0\n")
 	}

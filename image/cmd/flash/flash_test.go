@@ -76,9 +76,11 @@ func TestWritesAfterAsking(t *testing.T) {
 	if err := run(t.Context(), []string{"-image", image, link}, s, strings.NewReader("sdx\n"), &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	for _, want := range []string{"model          ATA Example SSD 64\n", "size           0.1 GB\n",
-		"configuration  not known: " + filepath.Join(filepath.Dir(image), "image.env") + " does not describe this image\n",
-		"Type its name, sdx,", "writing 100 %\n", "reading back 100 %\n", "now holds the appliance"} {
+	for _, want := range []string{
+		"model          ATA Example SSD 64\n", "size           0.1 GB\n",
+		"configuration  not known: " + build.InputsFile(image) + " does not describe this image\n",
+		"Type its name, sdx,", "writing 100 %\n", "reading back 100 %\n", "now holds the appliance",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("output lacks %q:\n%s", want, &out)
 		}
@@ -121,7 +123,9 @@ func TestShowsInputs(t *testing.T) {
 			t.Errorf("error %v, want that nothing was written", err)
 		}
 		shown, _, asked := strings.Cut(out.String(), "Type its name, sdx,")
-		for _, want := range []string{want, "version        v1.2-3-gabcdef012345\n", "password       build/admin-password (user gokrazy)\n"} {
+		for _, want := range []string{
+			want, "version        v1.2-3-gabcdef012345\n", "password       build/admin-password (user gokrazy)\n",
+		} {
 			if !asked || !strings.Contains(shown, want) {
 				t.Errorf("before the question there is no %q:\n%s", want, &out)
 			}
@@ -131,18 +135,25 @@ func TestShowsInputs(t *testing.T) {
 
 // Before an image is built, its disk is looked at, and nothing more.
 func TestCheck(t *testing.T) {
+	check := func(s system, disk string) error {
+		var out bytes.Buffer
+		err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out)
+		if out.Len() > 0 {
+			t.Errorf("%s: it says:\n%s", disk, &out)
+		}
+		return err
+	}
 	s, disk, _ := machine(t, map[string]string{"sys/class/block/sdx/size": "4194304\n"})
-	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out); err != nil || out.Len() > 0 {
-		t.Errorf("a good disk: %v\n%s", err, &out)
+	if err := check(s, disk); err != nil {
+		t.Errorf("a good disk: %v", err)
 	}
 	for disk, want := range map[string]string{disk + "1": "sdx1 is a partition", disk + "q": "does not exist"} {
-		if err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out); err == nil || !strings.Contains(err.Error(), want) {
+		if err := check(s, disk); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one with %q", disk, err, want)
 		}
 	}
 	s, disk, _ = machine(t, nil) // of 64 MiB
-	if err := run(t.Context(), []string{"-check", disk}, s, strings.NewReader(""), &out); err == nil || !strings.Contains(err.Error(), "is too small") {
+	if err := check(s, disk); err == nil || !strings.Contains(err.Error(), "is too small") {
 		t.Errorf("a small disk: error %v", err)
 	}
 }

@@ -97,14 +97,17 @@ func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout i
 		{"image", fmt.Sprintf("%s, %s, of which %s for /perm", *image, gigabytes(info.Size()), gigabytes(perm.Size))},
 	}
 	if inputs == nil || inputs.Image.IsZero() {
-		lines = append(lines, [2]string{"configuration", fmt.Sprintf("not known: %s does not describe this image", build.InputsFile(*image))})
+		lines = append(lines, [2]string{
+			"configuration", fmt.Sprintf("not known: %s does not describe this image", build.InputsFile(*image)),
+		})
 	} else {
 		lines = append(lines, inputs.Lines()...)
 	}
 	for _, line := range lines {
 		fmt.Fprintf(stdout, "%-14s %s\n", line[0], line[1])
 	}
-	fmt.Fprintf(stdout, "\nEverything on this disk will be lost. Type its name, %s, to write this image to it: ", d.name)
+	fmt.Fprintf(stdout, "\nEverything on this disk will be lost. Type its name, %s, to write the image to it: ",
+		d.name)
 	answer, err := bufio.NewReader(stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read answer: %w", err)

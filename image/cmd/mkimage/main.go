@@ -49,11 +49,15 @@ func run(ctx context.Context, args []string, image builder, version func(context
 	var o build.Options
 	flags := flag.NewFlagSet("mkimage", flag.ContinueOnError)
 	flags.StringVar(&o.Out, "out", "build/appliance.img", "write the image to `FILE`")
-	flags.StringVar(&o.Password, "password", "build/admin-password", "the administrator's password is in `FILE`; it is made if there is none")
+	flags.StringVar(&o.Password, "password", "build/admin-password",
+		"the administrator's password is in `FILE`; it is made if there is none")
 	flags.BoolVar(&o.NewPassword, "new-password", false, "make a new password; the old one is kept beside it")
-	flags.Int64Var(&o.Size, "size", build.DefaultSize, fmt.Sprintf("size of the disk in `BYTES`, at least %d; what the system does not need is for /perm", build.MinSize))
-	conf := flags.String("config", "", "put the configuration `FILE` on /perm; none if empty; if not given, that of the last image")
-	changed := flags.Bool("changed", false, "build although the inputs are those of the image that is there: a source has changed")
+	flags.Int64Var(&o.Size, "size", build.DefaultSize, fmt.Sprintf(
+		"size of the disk in `BYTES`, at least %d; what the system does not need is for /perm", build.MinSize))
+	conf := flags.String("config", "",
+		"put the configuration `FILE` on /perm; none if empty; if not given, that of the last image")
+	changed := flags.Bool("changed", false,
+		"build although the inputs are those of the image that is there: a source has changed")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -75,7 +79,8 @@ func run(ctx context.Context, args []string, image builder, version func(context
 	if next.Config != "" {
 		toml, err := readConfig(next.Config)
 		if err != nil && remembered {
-			return fmt.Errorf("%w\n%s is what the last image was built with; `make image CONFIG=` builds without a configuration", err, next.Config)
+			return fmt.Errorf("%w\n%s is what the last image was built with; "+
+				"`make image CONFIG=` builds without a configuration", err, next.Config)
 		}
 		if err != nil {
 			return err
@@ -144,7 +149,8 @@ func construct(ctx context.Context, o build.Options, inputs *build.Inputs, image
 	if r.OldPassword != "" {
 		fmt.Fprintf(out, "  %-14s %s, which appliances with earlier images have\n", "old password", r.OldPassword)
 	}
-	fmt.Fprintf(out, "  %-14s %d MiB, bootable from BIOS and UEFI; %d MiB for /perm\n", "size", o.Size>>20, r.Perm.Size>>20)
+	fmt.Fprintf(out, "  %-14s %d MiB, bootable from BIOS and UEFI; %d MiB for /perm\n",
+		"size", o.Size>>20, r.Perm.Size>>20)
 	return nil
 }
 

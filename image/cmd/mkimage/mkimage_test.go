@@ -13,7 +13,13 @@ import (
 )
 
 const (
-	good  = "[[bond]]\nname = \"bond0\"\nmode = \"active-backup\"\nslaves = [\"eth0\", \"eth1\"]\nmiimon = \"100ms\"\naddresses = [\"192.0.2.2/24\"]\n"
+	good = `[[bond]]
+name = "bond0"
+mode = "active-backup"
+slaves = ["eth0", "eth1"]
+miimon = "100ms"
+addresses = ["192.0.2.2/24"]
+`
 	other = good + "gateways = [\"192.0.2.1\"]\n"
 )
 
@@ -167,17 +173,20 @@ func TestBadConfiguration(t *testing.T) {
 	w.write("bondd.toml", good)
 	w.builds(good, "there is none", "-config", toml)
 	w.write("bad.toml", "x = 1\n")
-	if _, o, err := w.make("-config", w.path("bad.toml")); o != nil || err == nil || !strings.Contains(err.Error(), "bad.toml:1:1: ") {
+	_, o, err := w.make("-config", w.path("bad.toml"))
+	if o != nil || err == nil || !strings.Contains(err.Error(), "bad.toml:1:1: ") {
 		t.Errorf("a bad one: %+v, %v", o, err)
 	}
-	if _, o, err := w.make("-config", w.path("none.toml")); o != nil || err == nil || strings.Contains(err.Error(), "CONFIG=") {
+	_, o, err = w.make("-config", w.path("none.toml"))
+	if o != nil || err == nil || strings.Contains(err.Error(), "CONFIG=") {
 		t.Errorf("a missing one: %+v, %v", o, err)
 	}
 	w.rests(good)
 	if err := os.Remove(toml); err != nil {
 		t.Fatal(err)
 	}
-	if _, o, err := w.make(); o != nil || err == nil || !strings.Contains(err.Error(), "`make image CONFIG=` builds without a configuration") {
+	_, o, err = w.make()
+	if o != nil || err == nil || !strings.Contains(err.Error(), "`make image CONFIG=` builds without a configuration") {
 		t.Errorf("the last image's is missing: %+v, %v", o, err)
 	}
 	w.builds("", "the configuration is another one", "-config", "")

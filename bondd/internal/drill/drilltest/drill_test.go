@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"bondd.internal/bondd/internal/drill"
+	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/image/guest"
 	"bondd.internal/image/guest/netlab"
@@ -181,6 +183,29 @@ func TestLinkLocalGateway(t *testing.T) {
 	b.lan.Peer.IP("addr add fe80::1/64 dev br0")
 	if r := b.run(); !r.OK || r.Target != b.gateway {
 		t.Errorf("the report is %+v", r)
+	}
+}
+
+// A router that answers to everybody, with a tag of VLAN 0, or from a MAC of its
+// own although its address is at that of a group (VRRP) and nothing else is taken
+// there, is found and answers as any other.
+func TestOddGateways(t *testing.T) {
+	own, group := state.MAC{2, 4: 2, 5: 9}, state.MAC{0x00, 0x00, 0x5e, 0x00, 0x01, 0x07}
+	for name, reply := range map[string]func([]byte) []byte{
+		"answers to everybody":         func(b []byte) []byte { copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}); return b },
+		"answers with a tag":           func(b []byte) []byte { return slices.Concat(b[:12], []byte{0x81, 0, 0xe0, 0}, b[12:]) },
+		"answers from its own MAC":     func(b []byte) []byte { copy(b[6:], own[:]); return b },
+		"answers from that of a group": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBond(t, 2, "")
+			r := &neighbourtest.Router{IP: netip.MustParseAddr("192.0.2.9"), MAC: group, Reply: reply}
+			r.Start(t, b.lan.Peer, "br0")
+			b.gateway = r.IP
+			if report := b.run(); !report.OK || report.Problem != "" {
+				t.Errorf("the report is %+v; want one standby that passes", report)
+			}
+		})
 	}
 }
 

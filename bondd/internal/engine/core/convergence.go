@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 )
@@ -27,7 +28,7 @@ type convergence struct {
 	earlier     *state.Network         // the last but one read in which the bond was there; nil: none
 	differences []reconcile.Difference // what the slaves lack, by the last read
 	rigid       map[string]bool        // NICs whose driver takes another MAC only while they are down
-	stuck       map[string]bool        // slaves that the MAC which the bond relies on could not be given, or did not keep it
+	troubles    map[string]*trouble    // slaves that had another MAC than the bond relies on, lately
 	noted       map[string]time.Time   // when a difference was last made an event, by its text
 }
 
@@ -55,11 +56,52 @@ func (c *Core) compare(b *bond) {
 			delete(b.noted, text)
 		}
 	}
-	for name := range b.stuck {
-		if !slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool { return d.Slave == name && d.Deaf }) {
-			delete(b.stuck, name)
+	for _, d := range b.differences {
+		if !d.Deaf {
+			continue
+		}
+		t := b.trouble(d.Slave)
+		if !slices.ContainsFunc(was, func(o reconcile.Difference) bool { return o.Slave == d.Slave && o.Deaf }) {
+			t.times++
+		}
+		t.last = c.now
+		t.stuck = t.stuck || t.times > troubleOften
+		if t.stuck && c.now.Before(t.next) {
+			c.read(t.next.Sub(c.now))
 		}
 	}
+	for name, t := range b.troubles {
+		if c.now.Sub(t.last) >= calm {
+			delete(b.troubles, name)
+		}
+	}
+}
+
+// A trouble is what is remembered of a slave that had another MAC than the bond
+// relies on.
+type trouble struct {
+	times int       // that it had, since it was calm
+	last  time.Time // that it was seen
+	// stuck: it cannot be given the right one, or does not keep it. Traffic leaves
+	// it where that is possible, and then another try is made later and later.
+	stuck bool
+	tries int
+	next  time.Time // not before that
+}
+
+const (
+	troubleOften = 3                      // times that a MAC is put back at once
+	troubleEvery = 100 * time.Millisecond // from one try to the next while the slave carries traffic
+	calm         = 10 * time.Second       // for which a slave has to keep it, to be trusted again
+)
+
+func (b *bond) trouble(slave string) *trouble {
+	t := b.troubles[slave]
+	if t == nil {
+		t = new(trouble)
+		b.troubles[slave] = t
+	}
+	return t
 }
 
 // difference is what a slave lacks, nil if there is nothing.
@@ -74,8 +116,8 @@ func (b *bond) difference(slave string) *reconcile.Difference {
 // spares reports whether traffic should leave a slave because of what it lacks.
 func (b *bond) spares(slave string) bool {
 	return slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool {
-		return d.Slave == slave && (d.Leave || d.Deaf && b.stuck[slave])
-	})
+		return d.Slave == slave && d.Leave
+	}) || b.troubles[slave] != nil && b.troubles[slave].stuck
 }
 
 // learn takes what a refused write says about a slave, and reports whether
@@ -89,12 +131,31 @@ func (c *Core) learn(b *bond, f reconcile.Failure) bool {
 		b.rigid[op.Link] = true
 		return true
 	}
-	b.stuck[op.Link] = true
+	t := b.trouble(op.Link)
+	t.last, t.stuck = c.now, true
 	return false
 }
 
+// triedMACs notes the tries of a plan to give a stuck slave its MAC.
+func (c *Core) triedMACs(b *bond, ops []state.Op) {
+	for _, op := range ops {
+		set, ok := op.(state.SetMAC)
+		if !ok {
+			continue
+		}
+		if t := b.troubles[set.Link]; t != nil && t.stuck {
+			if !b.activeBackup() || set.Link == c.nameOf(b.active) {
+				t.next = c.now.Add(troubleEvery)
+				continue
+			}
+			t.next = c.now.Add(min(retryFirst<<min(t.tries, 10), retryMost))
+			t.tries++
+		}
+	}
+}
+
 func newConvergence() convergence {
-	return convergence{refused: make(map[string]string), rigid: make(map[string]bool), stuck: make(map[string]bool),
+	return convergence{refused: make(map[string]string), rigid: make(map[string]bool), troubles: make(map[string]*trouble),
 		noted: make(map[string]time.Time)}
 }
 
@@ -117,6 +178,11 @@ func (c *Core) converge() {
 	}
 	applied := true
 	for _, b := range c.bonds {
+		if c.unread(b) {
+			c.probeHardware()
+			applied = false
+			continue
+		}
 		ops, err := c.plan(b)
 		if b.index != 0 {
 			b.earlier = c.net.Network
@@ -143,6 +209,7 @@ func (c *Core) converge() {
 			continue
 		}
 		b.tried, b.retryAt, b.planned = ops, time.Time{}, true
+		c.triedMACs(b, ops)
 		c.out.Plans = append(c.out.Plans, Plan{Bond: b.cfg.Name, Ops: ops, Before: c.net.Network})
 	}
 	c.reading.applied = c.reading.applied || applied
@@ -223,19 +290,30 @@ func notKept(ops []state.Op) []error {
 
 // target is what a bond should be, as far as the hardware allows.
 func (c *Core) target(b *bond) *reconcile.Target {
-	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held, Parked: b.parked,
+	t := &reconcile.Target{Bond: b.cfg, Primary: b.primary, Lease: b.lease, Hold: b.held,
 		Prio: make(map[string]int), Owned: b.owned, Before: b.earlier}
+	dead := c.dead(b)
 	for _, name := range b.usable {
-		if !slices.Contains(b.parked, name) {
+		if !slices.Contains(b.parked, name) && !slices.Contains(dead, name) {
 			t.Slaves = append(t.Slaves, name)
 		}
 	}
+	for _, name := range b.parked {
+		if !slices.Contains(dead, name) {
+			t.Parked = append(t.Parked, name)
+		}
+	}
 	for name, q := range b.quiet {
-		if q.down {
+		if q.down && !slices.Contains(dead, name) {
 			t.Quiet = append(t.Quiet, name)
 		}
 	}
 	t.Rigid = slices.Sorted(maps.Keys(b.rigid))
+	for name, trouble := range b.troubles {
+		if trouble.stuck && c.now.Before(trouble.next) {
+			t.Stuck = append(t.Stuck, name)
+		}
+	}
 	for i := range b.slaves {
 		t.Prio[b.slaves[i].name] = b.cfg.Prio[b.slaves[i].ref]
 	}
@@ -247,6 +325,24 @@ func (c *Core) target(b *bond) *reconcile.Target {
 		}
 	}
 	return t
+}
+
+// dead are the NICs of a bond that are detached and have to leave it, or cannot
+// be taken up to come in.
+func (c *Core) dead(b *bond) []string {
+	var names []string
+	for i := range b.slaves {
+		if l := c.net.Link(b.slaves[i].name); l != nil && c.links[l.Index].detached && l.Master != b.index {
+			names = append(names, l.Name)
+		}
+	}
+	v := c.view(b)
+	for _, index := range failover.Leave(&v) {
+		if c.links[index].detached {
+			names = append(names, c.nameOf(index))
+		}
+	}
+	return names
 }
 
 // refuse notes that a bond is not what it should be.

@@ -43,6 +43,7 @@ type Core struct {
 	hardware hardware
 	links    map[int]*link // by interface index
 	tunings  map[int]string
+	polled   []PollLink // the links that were to be polled last
 	reading  reading
 	ledger   ledger
 	totals   state.Totals
@@ -79,6 +80,8 @@ type bond struct {
 	probes []ProbeSlave         // who was told to probe
 	sender Sender               // and from where
 
+	pollErrors map[string]uint64 // polls without a reply, by the NIC's name
+
 	membership
 	restrictions
 	convergence
@@ -96,7 +99,7 @@ func New(cfg *config.Config, opts Options, now time.Time) *Core {
 	}
 	c.totals.PollDuration = state.NewHistogram(pollBuckets...)
 	for i, cfg := range cfg.Bonds {
-		b := &bond{cfg: cfg, rank: i, restrictions: newRestrictions(&cfg), account: newAccount()}
+		b := &bond{cfg: cfg, rank: i, restrictions: newRestrictions(&cfg), account: newAccount(), pollErrors: make(map[string]uint64)}
 		for _, ref := range cfg.Slaves {
 			b.slaves = append(b.slaves, member{ref: ref, name: ref})
 		}

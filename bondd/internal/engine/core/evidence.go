@@ -1,12 +1,14 @@
 package core
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"time"
 
 	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config"
 )
 
 // A link is what is known of one interface from events and polls, which are
@@ -19,6 +21,16 @@ type link struct {
 	// some drivers never do.
 	asked   bool
 	trusted bool
+
+	// gone: its device did not reply to the last poll. It is detached once a read
+	// that began later still has the interface: else it is about to be removed.
+	gone     bool
+	goneAt   time.Time
+	detached bool
+	failed   string // why the last poll of it failed; empty if it did not
+
+	name  string
+	named time.Time // when the read began in which it first had this name
 
 	changed  time.Time // when it last gained or lost its link, by any watch
 	returned time.Time // when it last gained it
@@ -38,7 +50,7 @@ func (l *link) note(up bool, at time.Time) {
 }
 
 // linkUp combines the watches: each alone may find that a link is gone.
-func (l *link) linkUp() bool { return l != nil && l.up && (l.asked || !l.trusted) }
+func (l *link) linkUp() bool { return l != nil && l.up && !l.gone && (l.asked || !l.trusted) }
 
 // lostEvents notes that events are missing: what was prepared is void until
 // everything was read again.
@@ -120,52 +132,122 @@ func (c *Core) driverMoved(b *bond, active int, at time.Time) {
 func (p Poll) apply(c *Core) {
 	c.totals.Polls++
 	c.totals.PollDuration.Observe(p.Took.Seconds())
-	if p.Err != nil {
-		return
-	}
-	for _, index := range c.order(p.Up) {
-		up, l := p.Up[index], c.links[index]
-		if l == nil || p.Began.Before(l.upAt) || p.Began.Before(c.reading.last) {
-			continue // an event or a read is newer
-		}
-		if up {
-			l.trusted = true
-		}
-		before := l.linkUp()
-		l.asked = up
-		b := c.bondOf(index)
-		if b == nil || !l.trusted {
+	for i := range p.Links {
+		s := &p.Links[i]
+		if p.Err != nil {
+			c.pollFailed(s.Index)
 			continue
 		}
-		if up != l.up {
-			c.totals.Disagreements++
-			c.read(settle)
-		}
-		changed := l.linkUp() != before
-		if changed {
-			l.note(up, p.Began)
-			c.out.Publish = true
-		}
-		if changed || up != l.up { // what disagrees for too long is a reason of its own
-			c.decide(b, p.Began.Add(p.Took))
-			c.prepare()
+		c.polledLink(s, p.Began.Add(p.Took))
+	}
+}
+
+// polledLink takes what ethtool says of a link, which was known at that time.
+func (c *Core) polledLink(s *state.LinkState, at time.Time) {
+	l := c.links[s.Index]
+	if l == nil || s.Reply == state.NotAsked {
+		return
+	}
+	if s.Err != nil {
+		c.pollFailed(s.Index)
+	}
+	c.pollChanged(l, s)
+	// What a driver says may be older than an event or a read. That its device is
+	// dead is not what those would tell.
+	older := s.Asked.Before(l.upAt) || s.Asked.Before(c.reading.last)
+	if s.Reply == state.Failed || older && s.Reply != state.NoDevice {
+		return
+	}
+	before, up := l.linkUp(), s.Reply == state.SaysUp
+	if gone := s.Reply == state.NoDevice; gone != l.gone {
+		l.gone, l.goneAt, l.detached = gone, s.Asked, false
+		c.read(settle)
+		c.out.Publish = true
+	}
+	switch {
+	case s.Reply == state.Unknown:
+		l.trusted = false
+	case up:
+		l.trusted = true
+	}
+	if !l.gone {
+		l.asked = up
+	}
+	b := c.bondOf(s.Index)
+	if b == nil || !l.trusted && !l.gone {
+		return
+	}
+	if up != l.up {
+		c.totals.Disagreements++
+		c.read(settle)
+	}
+	changed := l.linkUp() != before
+	if changed {
+		l.note(!before, s.Asked)
+		c.out.Publish = true
+	}
+	if changed || up != l.up { // what disagrees for too long is a reason of its own
+		c.decide(b, at)
+		c.prepare()
+	}
+}
+
+// pollFailed counts a poll that a link did not reply to.
+func (c *Core) pollFailed(index int) {
+	name := c.nameOf(index)
+	for _, b := range c.bonds {
+		if slices.ContainsFunc(b.slaves, func(m member) bool { return m.name == name }) {
+			b.pollErrors[name]++
 		}
 	}
 }
 
-// order lists the links of a poll in the order of the last read, so that the
-// same inputs always give the same outputs.
-func (c *Core) order(up map[int]bool) []int {
-	indexes := make([]int, 0, len(up))
-	for i := range c.net.Links {
-		if index := c.net.Links[i].Index; hasKey(up, index) {
-			indexes = append(indexes, index)
-		}
+// pollChanged logs when the polls of a link begin or cease to fail. A dead device
+// is an event of its own.
+func (c *Core) pollChanged(l *link, s *state.LinkState) {
+	failed := ""
+	if s.Reply == state.Failed {
+		failed = s.Err.Error()
 	}
-	return indexes
+	if failed == l.failed {
+		return
+	}
+	name := slog.String("slave", c.nameOf(s.Index))
+	if failed != "" {
+		c.log(slog.LevelWarn, "poll: ethtool has no reply for a slave", name, slog.Any("err", s.Err))
+	} else {
+		c.log(slog.LevelInfo, "poll: ethtool has a reply for the slave again", name)
+	}
+	l.failed = failed
 }
 
-func hasKey(m map[int]bool, key int) bool { _, ok := m[key]; return ok }
+// pollSlowly is how often the slaves of a bond without a monitor of the carrier
+// are polled: what ethtool knows more than the carrier is whether the device is
+// there.
+const pollSlowly = time.Second
+
+// PollEvery is how often the slaves of a bond are polled.
+func PollEvery(cfg *config.Bond) time.Duration {
+	return cmp.Or(cfg.Miimon(), pollSlowly)
+}
+
+// poll says whose link state is polled: that of the slaves, and of those that
+// are to be slaves. Every other card is left alone: a request wakes it.
+func (c *Core) poll() {
+	var links []PollLink
+	for _, b := range c.bonds {
+		for i := range b.slaves {
+			l := c.net.Link(b.slaves[i].name)
+			if l != nil && (b.takesPart(l) || slices.Contains(b.usable, l.Name) || !c.hardware.known) {
+				links = append(links, PollLink{Index: l.Index, Every: PollEvery(&b.cfg)})
+			}
+		}
+	}
+	if !slices.Equal(links, c.polled) {
+		c.polled = links
+		c.out.Polled = &Polled{Links: links}
+	}
+}
 
 // apply implements Input.
 func (r PathReport) apply(c *Core) {
@@ -206,12 +288,11 @@ func (r NetworkRead) apply(c *Core) {
 		c.reading.err = ""
 		c.log(slog.LevelInfo, "the kernel's network state can be read again")
 	}
-	if interfacesChanged(c.net.Network, r.Network) {
-		c.probeHardware()
-		c.hardware.judged = false
-	}
 	before := c.net
 	c.net, c.reading.last = newNetwork(r.Network), r.Began
+	if differ(before.Network, r.Network) {
+		c.interfacesChanged(before)
+	}
 	c.readLinks(r.Began)
 	if !c.hardware.judged {
 		c.judge()
@@ -222,6 +303,7 @@ func (r NetworkRead) apply(c *Core) {
 		c.decide(b, r.Began)
 		c.tune(b)
 	}
+	c.poll()
 	c.prepare()
 	c.out.Publish = true
 	c.converge()
@@ -237,6 +319,10 @@ func (c *Core) readLinks(began time.Time) {
 		}
 		if up := c.net.Links[i].LinkUp(); up != l.up && !l.upAt.After(began) {
 			l.set(up, began)
+		}
+		l.detached = l.gone && l.goneAt.Before(began)
+		if name := c.net.Links[i].Name; l.name != name {
+			l.name, l.named = name, began
 		}
 		seen[c.net.Links[i].Index] = l
 	}
@@ -323,11 +409,11 @@ func (c *Core) view(b *bond) failover.Bond {
 			v.Primary = l.Index
 		}
 		known := c.links[l.Index]
-		s := failover.Slave{Index: l.Index, LinkUp: known.linkUp(), MII: state.MIIDown, Prio: b.cfg.Prio[m.ref],
+		s := failover.Slave{Index: l.Index, LinkUp: known.linkUp(), Detached: known.gone, MII: state.MIIDown, Prio: b.cfg.Prio[m.ref],
 			Parked: l.Slave == nil || slices.Contains(b.parked, l.Name), Excused: b.excused[l.Name]}
 		if l.Slave != nil {
 			s.MII = l.Slave.MIIStatus
-			s.Lagging = !s.LinkUp && s.MII == state.MIIUp && known.up && c.now.Sub(known.changed) >= lagAfter
+			s.Lagging = !s.LinkUp && !s.Detached && s.MII == state.MIIUp && known.up && c.now.Sub(known.changed) >= lagAfter
 		}
 		if nic := c.nic(l.Name); nic != nil && nic.SpeedMbps != nil {
 			s.Speed, s.FullDuplex = *nic.SpeedMbps, nic.Duplex == "full"
@@ -388,10 +474,8 @@ func (c *Core) probe(b *bond) {
 // sender is the bond itself as its checker has to know it. An address that
 // neither the configuration nor a lease gave it may be gone the next moment.
 func (c *Core) sender(b *bond) Sender {
-	s := Sender{Index: b.index}
-	if b.cfg.Mode() == "balance-alb" {
-		s.Index = 0 // the driver rewrites the ARP that the bond sends
-	}
+	// In balance-alb the driver rewrites the ARP that the bond sends.
+	s := Sender{Index: b.index, Quiet: b.cfg.Mode() == "balance-alb"}
 	for _, a := range c.net.Addresses {
 		switch {
 		case a.Index != b.index || !a.Prefix.Addr().Is4():

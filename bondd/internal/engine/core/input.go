@@ -28,8 +28,8 @@ type LinkEvent struct {
 type Poll struct {
 	Began time.Time
 	Took  time.Duration
-	Up    map[int]bool // by interface index: it has a link
-	Err   error        // nothing could be asked
+	Links []state.LinkState // those that were to be asked; not kept
+	Err   error             // nothing could be asked
 }
 
 // A PathReport is what the path checks of a bond know, by the slave's interface
@@ -48,8 +48,9 @@ type Lease struct {
 
 // An Inventory is what hwprobe found, or why it could not look.
 type Inventory struct {
-	NICs []hwprobe.NIC
-	Err  error
+	Began time.Time
+	NICs  []hwprobe.NIC
+	Err   error
 }
 
 // A NetworkRead is the kernel's network state, or why it could not be read.

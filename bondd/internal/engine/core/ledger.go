@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -55,6 +56,7 @@ type account struct {
 type claim struct {
 	to     int // the new active slave
 	reason state.Reason
+	cause  string // as Request has it
 	// When what led to it was seen, the request was begun, and it was answered.
 	read, issued, done time.Time
 	before             []state.SlaveView
@@ -112,7 +114,7 @@ func (c *Core) acted(b *bond, a *Acted) {
 			before = c.viewsBefore(b)
 		}
 		b.active = a.To
-		b.claims = append(b.claims, claim{to: a.To, reason: a.reason, read: a.since, issued: a.Issued, done: a.Done, before: before})
+		b.claims = append(b.claims, claim{to: a.To, reason: a.reason, cause: a.cause, read: a.since, issued: a.Issued, done: a.Done, before: before})
 	}
 	b.before = nil
 	c.probe(b) // what the bond itself asks leaves by another slave now
@@ -198,7 +200,7 @@ func (c *Core) switched(b *bond, m *claim) {
 	took := m.done.Sub(m.read)
 	b.failovers[m.reason]++
 	b.lastFailover, b.lastTook = m.done, took
-	entry := state.Switch{From: from, To: name, Reason: m.reason, Cause: c.cause(b, from, m.reason),
+	entry := state.Switch{From: from, To: name, Reason: m.reason, Cause: cmp.Or(m.cause, c.cause(b, from, m.reason)),
 		EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
 	if m.reason == state.ReasonKernel {
 		entry.Decided, entry.Written = time.Time{}, time.Time{}
@@ -229,6 +231,8 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		entry := state.Switch{From: name, Reason: reason, EventRead: now, Before: c.viewsBefore(b)}
 		if why, parked := b.reasons[name]; parked {
 			entry.Reason = why
+		} else if n != nil && c.links[n.Index].detached {
+			entry.Reason = state.ReasonLink
 		} else if reason == state.ReasonLink {
 			entry.EventRead, entry.Written = b.pending, b.actedAt
 		}
@@ -302,7 +306,8 @@ func (c *Core) agree(b *bond, now time.Time) {
 		if l == nil || l.Master != b.index || l.Slave == nil {
 			continue
 		}
-		if !c.links[l.Index].linkUp() && l.Slave.MIIStatus == state.MIIUp {
+		// Of a dead device the driver sees the carrier, which stays.
+		if known := c.links[l.Index]; !known.linkUp() && !known.gone && l.Slave.MIIStatus == state.MIIUp {
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"bondd.internal/bondd/internal/state"
@@ -21,10 +22,15 @@ type hardware struct {
 	// NIC may be a slave: what is in a bond stays there, and nothing is planned.
 	known   bool
 	wanted  bool      // one was asked for, and did not come yet
+	again   bool      // another one is wanted after that
+	changed bool      // interfaces came, went or were renamed since that was asked for
+	stale   int       // inventories in a row that were passed over for it
 	err     string    // why the last one failed; empty if it did not
-	fails   int       // in a row
-	retryAt time.Time // when a failed one is tried again
-	last    time.Time // when the last one succeeded
+	partial bool      // the last one does not know every NIC's driver
+	fails   int       // in a row, partial ones included
+	retryAt time.Time // when a failed or partial one is tried again
+	began   time.Time // when the last one that succeeded began
+	last    time.Time // when it came
 }
 
 // membership is which NICs are the slaves of a bond.
@@ -61,11 +67,40 @@ func (Start) apply(c *Core) {
 	c.read(0)
 }
 
-// probeHardware asks for an inventory.
+// probeHardware asks for an inventory. One that is under way may have looked
+// already at what has changed: then there is another one after it.
 func (c *Core) probeHardware() {
-	if !c.hardware.wanted {
-		c.hardware.wanted = true
-		c.out.Inventory = true
+	h := &c.hardware
+	if h.wanted {
+		h.again = true
+		return
+	}
+	h.wanted = true
+	c.out.Inventory = true
+}
+
+// interfacesChanged notes that a read has other interfaces than the one before.
+// What is known of a NIC goes with it when it gets another name.
+func (c *Core) interfacesChanged(before *network) {
+	h := &c.hardware
+	h.judged, h.changed = false, true
+	for i := range c.net.Links {
+		l := &c.net.Links[i]
+		if old := before.LinkByIndex(l.Index); old != nil && old.Name != l.Name {
+			if at, ok := h.at[old.Name]; ok && c.net.Link(old.Name) == nil {
+				h.nics[at].Name = l.Name
+				h.index()
+			}
+		}
+	}
+	c.probeHardware()
+}
+
+// index notes where each NIC is.
+func (h *hardware) index() {
+	h.at = make(map[string]int, len(h.nics))
+	for i := range h.nics {
+		h.at[h.nics[i].Name] = i
 	}
 }
 
@@ -73,35 +108,107 @@ func (c *Core) probeHardware() {
 func (c *Core) repeatInventory() {
 	h := &c.hardware
 	switch {
-	case h.err != "" && !c.now.Before(h.retryAt), h.err == "" && h.known && c.now.Sub(h.last) >= inventoryEvery:
+	case (h.err != "" || h.partial) && !c.now.Before(h.retryAt), h.err == "" && h.known && c.now.Sub(h.last) >= inventoryEvery:
 		c.probeHardware()
 	}
 }
 
+// maxStale bounds how many inventories are passed over because interfaces
+// changed while they were made: where they always do, an old one is better than none.
+const maxStale = 3
+
 // apply implements Input.
 func (i Inventory) apply(c *Core) {
 	h := &c.hardware
-	h.wanted = false
+	again, changed := h.again, h.changed
+	h.wanted, h.again, h.changed = false, false, false
+	defer func() {
+		if again {
+			c.probeHardware()
+		}
+	}()
 	if i.Err != nil {
 		// What could not be read is not an empty machine: the last one stands.
 		if h.err != i.Err.Error() {
 			c.log(slog.LevelError, "hardware: the network cards could not be read", slog.Any("err", i.Err))
 		}
 		h.err = i.Err.Error()
-		h.retryAt = c.now.Add(min(inventoryRetryFirst<<min(h.fails, 10), inventoryRetryMost))
-		h.fails++
+		h.retry(c.now)
 		c.out.Publish = true
+		return
+	}
+	if again && changed && h.known && h.stale < maxStale {
+		h.stale++ // what is known already was changed with the interfaces
 		return
 	}
 	if h.err != "" {
 		c.log(slog.LevelInfo, "hardware: the network cards can be read again")
 	}
-	h.err, h.fails, h.known, h.judged, h.last = "", 0, true, false, c.now
-	h.nics, h.at = i.NICs, make(map[string]int, len(i.NICs))
-	for n := range i.NICs {
-		h.at[i.NICs[n].Name] = n
+	h.err, h.known, h.judged, h.stale, h.began, h.last = "", true, false, 0, i.Began, c.now
+	before := h.nics
+	h.nics = slices.Clone(i.NICs)
+	h.partial = slices.ContainsFunc(h.nics, func(n hwprobe.NIC) bool { return n.Driver == "" })
+	if h.partial {
+		h.retry(c.now)
+		fill(h.nics, before)
+	} else {
+		h.fails = 0
 	}
+	h.index()
 	c.read(0)
+}
+
+// retry sets when the inventory is tried again.
+func (h *hardware) retry(now time.Time) {
+	h.retryAt = now.Add(min(inventoryRetryFirst<<min(h.fails, 10), inventoryRetryMost))
+	h.fails++
+}
+
+// fill takes for a NIC whose details could not be read those of the inventory
+// before, if it is the same one.
+func fill(nics, before []hwprobe.NIC) {
+	for i := range nics {
+		n := &nics[i]
+		at := slices.IndexFunc(before, func(o hwprobe.NIC) bool { return o.Name == n.Name && o.PermanentMAC == n.PermanentMAC })
+		if n.Driver != "" || at < 0 {
+			continue
+		}
+		old := before[at]
+		old.SpeedMbps, old.Duplex, old.LinkUp = n.SpeedMbps, n.Duplex, n.LinkUp
+		*n = old
+	}
+}
+
+// report is the verdict on the hardware, with what could not be read.
+func (c *Core) hardwareReport() hwprobe.Report {
+	h := &c.hardware
+	r := h.report
+	if h.err == "" {
+		return r
+	}
+	f := hwprobe.Finding{Check: state.CheckInventory, Severity: hwprobe.SeverityWarn,
+		Message: "the network cards could not be read: " + h.err + "; it is tried again"}
+	switch {
+	case !h.known:
+		r.Verdict = state.VerdictUnknown
+		f.Message += ", and until it succeeds no bond is changed"
+	case r.Verdict == hwprobe.VerdictPass:
+		r.Verdict = hwprobe.VerdictWarn
+	}
+	r.Findings = append([]hwprobe.Finding{f}, r.Findings...)
+	return r
+}
+
+// unread reports whether a bond has a slave that came, or got its name, after the
+// last inventory was made: nobody knows yet whether it belongs there.
+func (c *Core) unread(b *bond) bool {
+	for i := range c.net.Links {
+		l := &c.net.Links[i]
+		if b.index != 0 && l.Master == b.index && c.nic(l.Name) == nil && c.links[l.Index].named.After(c.hardware.began) {
+			return true
+		}
+	}
+	return false
 }
 
 // nic is the NIC of that name, or nil.
@@ -165,6 +272,7 @@ func (c *Core) match(b *bond, policy hwprobe.Policy, free []hwprobe.NIC, owner m
 	if len(own) == 0 {
 		report = hwprobe.Judge(nil, policy, refs)
 	}
+	report = c.lenient(b, policy, own, report)
 	b.slaves, b.usable, b.primary = nil, nil, ""
 	for _, ref := range refs {
 		m := member{ref: ref, name: ref}
@@ -195,15 +303,42 @@ func (c *Core) match(b *bond, policy hwprobe.Policy, free []hwprobe.NIC, owner m
 	return report
 }
 
+// lenient keeps in a bond what is in it already where the policy leaves a NIC out
+// that it may only seem to differ from: the driver of one could not be read.
+func (c *Core) lenient(b *bond, policy hwprobe.Policy, refs []string, strict hwprobe.Report) hwprobe.Report {
+	unknown := slices.ContainsFunc(refs, func(ref string) bool {
+		name, ok := hwprobe.Resolve(c.hardware.nics, ref)
+		return ok && c.nic(name).Driver == ""
+	})
+	if !unknown || len(strict.LeftOut) == 0 {
+		return strict
+	}
+	policy.Mode = hwprobe.Warn
+	report := hwprobe.Judge(c.hardware.nics, policy, refs)
+	report.LeftOut = strict.LeftOut
+	report.Members = slices.DeleteFunc(report.Members, func(name string) bool {
+		l := c.net.Link(name)
+		return !slices.Contains(strict.Members, name) && (l == nil || b.index == 0 || l.Master != b.index)
+	})
+	return report
+}
+
 // assume takes what is in a bond for its slaves while the hardware is not known:
 // a bond that an earlier run has made is watched from the first moment.
 func (c *Core) assume(b *bond) {
 	bond := c.net.Link(b.cfg.Name)
 	b.slaves, b.usable, b.primary = nil, nil, ""
 	for _, ref := range b.cfg.Slaves {
-		m := member{ref: ref, name: ref, present: c.net.Link(ref) != nil}
+		m := member{ref: ref, name: ref}
+		if strings.Contains(ref, ":") {
+			// Which card has this MAC address or place on the bus is for hwprobe to say.
+			if m.name = c.withMAC(ref); m.name == "" {
+				continue
+			}
+		}
+		m.present = c.net.Link(m.name) != nil
 		if m.present && ref == b.cfg.Options["primary"] {
-			b.primary = ref
+			b.primary = m.name
 		}
 		b.slaves = append(b.slaves, m)
 	}
@@ -216,6 +351,19 @@ func (c *Core) assume(b *bond) {
 			b.slaves = append(b.slaves, member{ref: l.Name, name: l.Name, present: true})
 		}
 	}
+}
+
+// withMAC is the name of the link with the permanent address that a reference
+// names, as far as rtnetlink knows it, or empty.
+func (c *Core) withMAC(ref string) string {
+	text, _ := strings.CutPrefix(ref, "mac:")
+	mac, err := state.ParseMAC(text)
+	for i := range c.net.Links {
+		if l := &c.net.Links[i]; err == nil && l.PermanentMAC == mac && !mac.IsZero() {
+			return l.Name
+		}
+	}
+	return ""
 }
 
 // idle are the NICs that an automatic choice may take: without slaves in the
@@ -251,8 +399,8 @@ func (c *Core) wanted(index int) bool {
 	return false
 }
 
-// interfacesChanged reports whether a link came, went or was renamed.
-func interfacesChanged(old, new *state.Network) bool {
+// differ reports whether a link came, went or was renamed.
+func differ(old, new *state.Network) bool {
 	return !slices.EqualFunc(old.Links, new.Links, func(a, b state.Link) bool {
 		return a.Index == b.Index && a.Name == b.Name
 	})

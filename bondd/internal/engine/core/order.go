@@ -64,6 +64,8 @@ func (c *Core) check(o *Order) (b *bond, to int, err error) {
 	}
 	s := &v.Slaves[at]
 	switch {
+	case s.Detached:
+		return refuse("%s is detached: its device does not reply", name)
 	case !s.LinkUp:
 		return refuse("%s has no link", name)
 	case s.MII != state.MIIUp:

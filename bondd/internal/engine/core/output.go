@@ -18,6 +18,7 @@ type Output struct {
 	Plans    []Plan     // to the kernel; each is answered by a PlanDone
 	Renewals []state.Op // lifetimes of addresses that are there; without an answer
 	Probes   []Probes   // who checks paths from now on
+	Polled   *Polled    // who is asked by ethtool from now on; nil: as before
 
 	Stamps    *StampRequest // what only the kernel knows of the newest failover
 	Tune      []TuneRequest
@@ -36,6 +37,7 @@ type Request struct {
 	Miimon time.Duration // of the bond, for an inspection
 
 	reason state.Reason
+	cause  string    // in a sentence, where it may be over when the driver reports; empty: see cause
 	since  time.Time // when what led to it was seen
 	order  uint64    // the order that it carries out; 0: none
 }
@@ -76,13 +78,14 @@ type Probes struct {
 
 // A Sender is the bond itself as a prober.
 type Sender struct {
-	Index     int            // of the bond; 0: it does not probe itself
+	Index     int            // of the bond; 0: it is not there
+	Quiet     bool           // it does not probe itself
 	Addresses []netip.Prefix // IPv4, its own
 	Foreign   []netip.Prefix // IPv4, that another program has put on it and may take back
 }
 
 func (s *Sender) equal(o *Sender) bool {
-	return s.Index == o.Index && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Foreign, o.Foreign)
+	return s.Index == o.Index && s.Quiet == o.Quiet && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Foreign, o.Foreign)
 }
 
 // A ProbeSlave is a NIC to probe from.
@@ -92,6 +95,18 @@ type ProbeSlave struct {
 	MAC    state.MAC // permanent; zero: not known
 	LinkUp bool
 	Active bool // the bond's frames leave by it, in mode active-backup
+}
+
+// Polled are the links whose drivers are asked for their link state. The list is
+// not changed after.
+type Polled struct {
+	Links []PollLink
+}
+
+// A PollLink is one of them.
+type PollLink struct {
+	Index int
+	Every time.Duration // how often at least
 }
 
 // A StampRequest asks for what only the kernel knows of a failover.

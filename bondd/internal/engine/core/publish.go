@@ -24,7 +24,7 @@ func (c *Core) Snapshot(now time.Time) (*state.Snapshot, []LogLine) {
 		Started:  c.started,
 		Time:     now,
 		Sampled:  c.reading.last,
-		Hardware: c.hardware.report,
+		Hardware: c.hardwareReport(),
 		Totals:   c.totals,
 		Config: state.ConfigStatus{
 			Source:   c.opts.Source.Name,
@@ -122,7 +122,8 @@ func (c *Core) bondState(b *bond) state.Bond {
 
 // slaveState is a configured slave as it is published.
 func (c *Core) slaveState(b *bond, m *member) state.Slave {
-	s := state.Slave{Name: m.name, MIIStatus: state.MIIDown, LeftOut: m.leftOut, Prio: b.cfg.Prio[m.ref]}
+	s := state.Slave{Name: m.name, MIIStatus: state.MIIDown, LeftOut: m.leftOut, Prio: b.cfg.Prio[m.ref],
+		PollErrors: b.pollErrors[m.name]}
 	if n := c.nic(m.name); n != nil {
 		s.Driver, s.SpeedMbps, s.Duplex = n.Driver, n.SpeedMbps, n.Duplex
 		s.PermanentMAC, _ = state.ParseMAC(n.PermanentMAC)
@@ -139,7 +140,7 @@ func (c *Core) slaveState(b *bond, m *member) state.Slave {
 		return s
 	}
 	s.Present = true
-	s.LinkUp = c.links[l.Index].linkUp()
+	s.LinkUp, s.Detached = c.links[l.Index].linkUp(), c.links[l.Index].detached
 	s.CarrierChanges, s.Counters = l.CarrierChanges, l.Counters
 	if !s.LinkUp {
 		s.SpeedMbps, s.Duplex = nil, ""
@@ -188,8 +189,12 @@ func (c *Core) problem(s *state.Bond, l *state.Link) string {
 		}
 	}
 	switch {
+	case len(s.Slaves) == 0 && !c.hardware.known:
+		return "the network cards are not known yet"
 	case len(s.Slaves) == 0:
 		return "there is no network card to bond"
+	case l == nil && !c.hardware.known && c.hardware.err != "":
+		why = []string{"the bond is not made yet: the network cards could not be read"}
 	case l == nil:
 		why = append([]string{"the bond is not made yet"}, why...)
 	case l.Up && !l.Carrier && s.Linked():
@@ -207,6 +212,9 @@ func slaveProblem(b *state.Bond, s *state.Slave) string {
 	switch {
 	case !s.Present:
 		return s.Name + " is missing"
+	case s.Detached:
+		return s.Name + " is detached: its device no longer replies, although its interface is there; " +
+			"power cycle the machine, and replace the card if that does not help"
 	case !s.Enslaved && s.LeftOut != "":
 		return s.Name + " is left out"
 	case s.Parked && s.Suppressed:
@@ -289,7 +297,7 @@ func changes(old, new *state.Snapshot) []state.Event {
 	if old.Hardware.Verdict != new.Hardware.Verdict {
 		why := ""
 		for _, f := range new.Hardware.Findings {
-			if string(f.Severity) == string(new.Hardware.Verdict) && f.Severity != hwprobe.SeverityPass {
+			if string(f.Severity) == string(new.Hardware.Verdict) && f.Severity != hwprobe.SeverityPass || f.Check == state.CheckInventory {
 				why = ": " + f.Message
 				break
 			}
@@ -317,6 +325,12 @@ func changes(old, new *state.Snapshot) []state.Event {
 				case is == state.PathUp && was == state.PathDown:
 					add(nb.Name, n.Name, "path", true, "%s answers through %s again", n.Paths[t].Target, n.Name)
 				}
+			}
+			switch {
+			case !o.Detached && n.Detached:
+				add(nb.Name, n.Name, "hardware", false, "%s", slaveProblem(nb, n))
+			case o.Detached && !n.Detached && n.Present:
+				add(nb.Name, n.Name, "hardware", true, "the device of %s replies again", n.Name)
 			}
 			switch {
 			case !o.Suppressed && n.Suppressed:
@@ -416,12 +430,18 @@ func (c *Core) cause(b *bond, from string, reason state.Reason) string {
 	case state.ReasonKernel:
 		return "the bonding driver chose by itself"
 	case state.ReasonPath:
-		if d := b.difference(from); d != nil && b.spares(from) {
-			return d.Text
+		if b.spares(from) {
+			if d := b.difference(from); d != nil {
+				return d.Text
+			}
+			return from + " does not keep the MAC that the bond relies on"
 		}
 		return "nothing answers through " + from
 	}
-	if l != nil && c.links[l.Index].linkUp() {
+	switch {
+	case l != nil && c.links[l.Index].gone:
+		return "the device of " + from + " no longer replies"
+	case l != nil && c.links[l.Index].linkUp():
 		return from + " flaps"
 	}
 	return from + " lost its link"

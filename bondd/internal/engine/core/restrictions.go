@@ -159,6 +159,9 @@ func (c *Core) decide(b *bond, since time.Time) {
 	if d.Action == failover.Switch {
 		r.To = d.To
 	}
+	if from := c.nameOf(b.active); d.Reason == state.ReasonPath && b.spares(from) {
+		r.cause = c.cause(b, from, d.Reason)
+	}
 	b.before = c.viewsBefore(b)
 	c.out.Requests = append(c.out.Requests, r)
 }

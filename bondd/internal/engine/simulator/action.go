@@ -18,6 +18,7 @@ import (
 //	path eth0 dead|alive         what is behind the switch port
 //	target dead|alive            the target itself
 //	card eth0 gone|back          the card
+//	device eth0 dead|alive       the card's device does not reply; its carrier stays
 //	loss eth0 20                 replies lost, in percent
 //	failover eth1                an operator's order
 //	kernel active eth1           another program sets the active slave
@@ -78,6 +79,10 @@ func (w *World) Do(a Action) error {
 		}
 	case "path":
 		card().dead = arg(2) == "dead"
+	case "device":
+		if n := card(); n.present {
+			n.crashed = arg(2) == "dead"
+		}
 	case "target":
 		w.targetDead = arg(1) == "dead"
 	case "loss":
@@ -139,8 +144,9 @@ func (w *World) card(n *nic, back bool) {
 			_ = w.driver.release(n)
 		}
 		n.up, n.carrier, n.noARP, n.ipv6 = false, false, false, true
-		n.present = false
+		n.present, n.crashed = false, false
 		delete(w.check.trusted, n.index)
+		delete(w.check.dead, n.index)
 		w.event(n)
 		return
 	}

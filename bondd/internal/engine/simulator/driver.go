@@ -21,6 +21,7 @@ type nic struct {
 	master  bool // it is the bond's slave
 
 	cable    bool          // it is plugged in
+	crashed  bool          // its device does not reply, and nothing passes; the carrier stays
 	dead     bool          // nothing behind the switch port replies
 	forwards time.Time     // when the switch port begins to forward
 	delay    time.Duration // from link to forwarding
@@ -40,7 +41,7 @@ type nic struct {
 
 // good reports whether packets get through by the card.
 func (n *nic) good(now time.Time) bool {
-	return n.present && n.up && n.carrier && n.cable && !n.dead && !now.Before(n.forwards)
+	return n.present && n.up && n.carrier && n.cable && !n.crashed && !n.dead && !now.Before(n.forwards)
 }
 
 // A driver is the bonding driver with one bond, as far as bondd can tell:
@@ -259,7 +260,7 @@ func (d *driver) setOption(option, value string) error {
 
 // enslave is bond_enslave.
 func (d *driver) enslave(n *nic) error {
-	if n == nil || !n.present || n.master || n.up || !d.exists {
+	if n == nil || !n.present || n.crashed || n.master || n.up || !d.exists {
 		return errRefused
 	}
 	n.master, n.up, n.prio = true, true, 0
@@ -386,13 +387,13 @@ func (w *World) do(op state.Op) error {
 			return nil
 		}
 		n := link(op.Link)
-		if n == nil {
+		if n == nil || n.crashed && op.Up {
 			return errRefused
 		}
 		w.setUp(n, op.Up)
 	case state.Park:
 		n := link(op.Link)
-		if n == nil || n.master {
+		if n == nil || n.master || n.crashed {
 			return errRefused
 		}
 		n.noARP, n.ipv6 = true, false

@@ -35,6 +35,7 @@ type checker struct {
 	linkAt  map[int]time.Time // when the last event about it was received
 	denied  map[int]bool      // ethtool says otherwise
 	trusted map[int]bool      // ethtool has said once that there is a link
+	dead    map[int]bool      // ethtool says that there is no device
 	read    time.Time         // when the last read of the kernel began
 	reason  state.Reason      // of the request that is being carried out; empty: there is none
 	byOther bool              // another program makes the move at hand
@@ -57,7 +58,7 @@ func (c *checker) fail(format string, args ...any) {
 // restarted: bondd has just been started.
 func (c *checker) restarted() {
 	c.linked, c.denied, c.linkAt = make(map[int]bool), make(map[int]bool), make(map[int]time.Time)
-	c.trusted, c.read = make(map[int]bool), time.Time{}
+	c.trusted, c.dead, c.read = make(map[int]bool), make(map[int]bool), time.Time{}
 	c.moves, c.lossy = nil, c.world.unread != nil
 	c.badSince, c.outSince = time.Time{}, make(map[*nic]time.Time)
 	c.happened()
@@ -110,10 +111,16 @@ func (c *checker) learned(in core.Input) {
 			}
 		}
 	case core.Poll:
-		for index, up := range in.Up {
+		for _, l := range in.Links {
+			index, up := l.Index, l.Reply == state.SaysUp
+			if l.Reply == state.NoDevice {
+				c.dead[index] = true
+				continue
+			}
 			if !in.Began.Before(c.read) && !in.Began.Before(c.linkAt[index]) {
 				c.denied[index] = !up
 				c.trusted[index] = c.trusted[index] || up
+				delete(c.dead, index)
 			}
 		}
 	}
@@ -143,7 +150,7 @@ func (c *checker) link(index int, up bool) {
 func (c *checker) known(n *nic) int {
 	w := c.world
 	switch {
-	case n == nil || !c.linked[n.index] || c.denied[n.index] || n == c.lost:
+	case n == nil || !c.linked[n.index] || c.denied[n.index] || c.dead[n.index] || n == c.lost:
 		return 0
 	case !w.setup.Path:
 		return 3
@@ -341,7 +348,7 @@ func (w *World) carries(n *nic) bool {
 		return n.good(w.now)
 	}
 	// Before ethtool has said once that there is a link, its word does not count.
-	return n.present && n.up && n.carrier && (n.cable || !w.check.trusted[n.index])
+	return n.present && n.up && n.carrier && !n.crashed && (n.cable || !w.check.trusted[n.index])
 }
 
 // CheckLedger compares the flight recorder with what the driver did. It is for
@@ -393,8 +400,8 @@ func (w *World) CheckLedger() error {
 func (w *World) describe() string {
 	s := ""
 	for _, n := range w.nics {
-		s += fmt.Sprintf(" %s{master:%t up:%t carrier:%t cable:%t dead:%t good:%t mii:%v active:%t path:%v noarp:%t}", n.name, n.master, n.up, n.carrier,
-			n.cable, n.dead, n.good(w.now), n.mii, n.active, n.path.state, n.noARP)
+		s += fmt.Sprintf(" %s{master:%t up:%t carrier:%t cable:%t crashed:%t dead:%t good:%t mii:%v active:%t path:%v noarp:%t}", n.name, n.master, n.up, n.carrier,
+			n.cable, n.crashed, n.dead, n.good(w.now), n.mii, n.active, n.path.state, n.noARP)
 	}
 	return s
 }

@@ -24,6 +24,8 @@ func Random(seed uint64, actions int) *Script {
 			add("target %s", pick("dead", "alive"))
 		case n < 48:
 			add("card %s %s", card(), pick("gone", "back"))
+		case n < 51:
+			add("device %s %s", card(), pick("dead", "alive", "alive"))
 		case n < 54:
 			add("failover %s", card())
 		case n < 57:

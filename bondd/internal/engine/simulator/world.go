@@ -60,6 +60,7 @@ type World struct {
 	missed    bool
 	delivered time.Time // when the last event is, or was
 	probes    []probeSlave
+	polled    []core.PollLink
 	report    map[int][]state.Path
 	orderID   uint64
 	answers   map[uint64]error
@@ -211,6 +212,7 @@ func (w *World) start() {
 	w.run++
 	w.core = core.New(w.cfg, core.Options{Memory: w.memory, History: w.history}, w.now)
 	w.fastCount, w.prepared, w.missed, w.readAt, w.readDue = 0, nil, false, time.Time{}, time.Time{}
+	w.polled = nil
 	w.setProbes(nil)
 	for _, n := range w.nics {
 		n.path = pathModel{}
@@ -230,20 +232,35 @@ func (w *World) start() {
 		w.at(core.TickEvery, alive(tick))
 	}
 	poll = func() {
-		up := make(map[int]bool)
-		for _, n := range w.nics {
-			if n.present && n.master {
-				up[n.index] = n.up && n.carrier && n.cable
-			}
-		}
 		began := w.now
-		w.at(300*time.Microsecond, alive(func() { w.step(core.Poll{Began: began, Took: w.now.Sub(began), Up: up}) }))
+		links := w.linkStates()
+		if len(links) > 0 {
+			w.at(300*time.Microsecond, alive(func() { w.step(core.Poll{Began: began, Took: w.now.Sub(began), Links: links}) }))
+		}
 		w.at(100*time.Millisecond, alive(poll))
 	}
 	w.at(core.TickEvery, alive(tick))
 	w.at(w.jitter(100*time.Millisecond), alive(poll))
 	w.step(core.Start{})
 }
+
+// linkStates is what ethtool says of the links that are to be polled.
+func (w *World) linkStates() []state.LinkState {
+	var links []state.LinkState
+	for _, l := range w.polled {
+		s := state.LinkState{Index: l.Index, Asked: w.now, Reply: state.SaysDown}
+		switch n := w.byIndex(l.Index); {
+		case n == nil || n.crashed:
+			s.Reply, s.Err = state.NoDevice, errNoDevice
+		case n.up && n.carrier && n.cable:
+			s.Reply = state.SaysUp
+		}
+		links = append(links, s)
+	}
+	return links
+}
+
+var errNoDevice = errors.New("no such device")
 
 // inspection is the driver's monitor.
 func (w *World) inspection() {
@@ -277,6 +294,9 @@ func (w *World) step(in core.Input) {
 		}
 		if out.Remember {
 			w.memory = w.core.Memory()
+		}
+		if out.Polled != nil {
+			w.polled = out.Polled.Links
 		}
 		if out.Inventory {
 			w.inventorySoon()
@@ -332,12 +352,12 @@ func (w *World) write(_ context.Context, op state.Op) error {
 
 // inventorySoon answers a request for an inventory.
 func (w *World) inventorySoon() {
-	run := w.run
+	run, began := w.run, w.now
 	w.at(50*time.Millisecond+w.jitter(50*time.Millisecond), func() {
 		if w.run != run {
 			return
 		}
-		in := core.Inventory{Err: w.inventory}
+		in := core.Inventory{Began: began, Err: w.inventory}
 		if in.Err == nil {
 			for _, n := range w.nics {
 				if n.present {

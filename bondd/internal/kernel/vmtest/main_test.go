@@ -9,10 +9,12 @@ import (
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/image/guest"
 	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/guest/usbcard"
 )
 
 func TestMain(m *testing.M) {
-	guest.Main(m, guest.Config{Programs: netlab.Programs()})
+	usbcard.Main()
+	guest.Main(m, guest.Config{Programs: append(netlab.Programs(), usbcard.Programs()...), Devices: usbcard.Devices()})
 }
 
 // A host is the host of a LAN with a client of the kernel's in it.

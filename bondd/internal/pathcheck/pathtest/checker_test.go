@@ -166,11 +166,8 @@ func (c *checker) probeFrom(names ...string) {
 	links := linksOf(c.ns)
 	bond, isBond := links["bond0"]
 	info := bond.LinkInfo.Data
-	if isBond && info.Mode != "balance-alb" {
-		s.Bond.Index = bond.Index
-	}
 	if isBond {
-		s.Bond.Addresses = addressesOf(c.ns, "bond0")
+		s.Bond = pathcheck.Bond{Index: bond.Index, Quiet: info.Mode == "balance-alb", Addresses: addressesOf(c.ns, "bond0")}
 	}
 	for i, name := range names {
 		if l, ok := links[name]; ok {

@@ -14,5 +14,5 @@ func TestMain(m *testing.M) {
 	}
 	for os.Getenv(hogVar) != "" {
 	}
-	guest.Main(m, guest.Config{Programs: netlab.Programs()})
+	guest.Main(m, guest.Config{Programs: append(netlab.Programs(), "/usr/sbin/dhcpcd", "arping", "true")})
 }

@@ -32,6 +32,11 @@ func parked(quiet bool) string {
 // answers from, for how long it is held out, how far it has agreed by LACP.
 func (s Slave) Notes() []Note {
 	var notes []Note
+	if s.Detached {
+		// What the kernel refuses of such a card follows from it.
+		return []Note{{Level: hwprobe.SeverityFail, Text: "detached: the device no longer replies, although its interface is there; " +
+			"power cycle the machine, and replace the card if that does not help"}}
+	}
 	if s.LeftOut != "" {
 		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: "left out: " + s.LeftOut})
 	}
@@ -44,6 +49,9 @@ func (s Slave) Notes() []Note {
 	}
 	if s.Suppressed {
 		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: s.heldOut()})
+	}
+	for _, lack := range s.Lacks {
+		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: lack})
 	}
 	if p := s.LACP; p != nil && s.LinkUp {
 		notes = append(notes, p.note())

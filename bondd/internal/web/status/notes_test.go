@@ -34,6 +34,7 @@ func TestNotes(t *testing.T) {
 		"missing":           {fixture.Missing(), 1, ""},
 		"path dead":         {fixture.PathDead(), 0, "fail: no answer from 192.168.1.1 (42 of 548,677 probes missed)\n"},
 		"held out":          {fixture.Suppressed(), 0, "warn: held out for another 29 s, because it failed too often\npass: 192.168.1.1 answers in 0.41 ms (2 of 548,637 probes missed)\n"},
+		"detached":          {fixture.Detached(), 0, "fail: detached: the device no longer replies, although its interface is there; power cycle the machine, and replace the card if that does not help\n"},
 		"parked":            {fixture.Parked(), 1, "warn: parked: out of the bond until its path is back\nfail: no answer from 192.168.1.1 (43 of 548,678 probes missed)\n"},
 		"LACP agreed":       {fixture.LACP(), 0, "pass: LACP has agreed, aggregator 1\n"},
 		"half-open":         {fixture.HalfOpen(), 1, "fail: half-open: the other end sends LACP, but does not hear this end's\n"},

@@ -32,13 +32,18 @@ const latestSwitches = 5
 
 // A Bond is one bond as configured and as it is.
 type Bond struct {
-	Name        string         `json:"name"`
-	Mode        string         `json:"mode"` // the kernel's name of the mode
-	Up          bool           `json:"up"`   // it carries traffic
-	MAC         state.MAC      `json:"mac"`
-	MTU         int            `json:"mtu"` // bytes
-	Addresses   []netip.Prefix `json:"addresses"`
-	Gateways    []netip.Addr   `json:"gateways"`
+	Name      string         `json:"name"`
+	Mode      string         `json:"mode"` // the kernel's name of the mode
+	Up        bool           `json:"up"`   // it carries traffic
+	MAC       state.MAC      `json:"mac"`
+	MTU       int            `json:"mtu"` // bytes
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateways  []netip.Addr   `json:"gateways"`
+	// What of the addresses, and which routes, other programs have put on the
+	// bond: bondd leaves them alone.
+	ForeignAddresses []netip.Prefix `json:"foreign_addresses"`
+	ForeignRoutes    []Route        `json:"foreign_routes"`
+
 	DHCP        string         `json:"dhcp"`         // state of the DHCP client in words; empty where there is none
 	ActiveSlave string         `json:"active_slave"` // empty where none, or where the mode has none
 	Degraded    bool           `json:"degraded"`     // fewer usable slaves than configured
@@ -56,6 +61,14 @@ type Bond struct {
 	LastFailoverSeconds *float64                `json:"last_failover_seconds"` // carrier loss seen to switched; null: not known
 }
 
+// A Route is a route of the kernel's main table.
+type Route struct {
+	To       netip.Prefix `json:"to"`
+	Via      *netip.Addr  `json:"via"` // null: none, the destination is on the link
+	Metric   int          `json:"metric"`
+	Protocol int          `json:"protocol"` // who made it, a number that ip route shows by its name
+}
+
 // A Slave is one configured slave, whether its NIC is there or not.
 type Slave struct {
 	Name           string         `json:"name"`
@@ -63,8 +76,9 @@ type Slave struct {
 	Enslaved       bool           `json:"enslaved"`
 	LeftOut        string         `json:"left_out"` // why a NIC that is there was not enslaved; empty if it was
 	LinkUp         bool           `json:"link_up"`
-	PathUp         *bool          `json:"path_up"` // null: no path is checked
-	State          string         `json:"state"`   // "active" or "backup"
+	Detached       bool           `json:"detached"` // its device no longer replies, although its interface is there
+	PathUp         *bool          `json:"path_up"`  // null: no path is checked
+	State          string         `json:"state"`    // "active" or "backup"
 	MIIStatus      string         `json:"mii_status"`
 	Suppressed     bool           `json:"suppressed"` // held out by flap damping
 	SpeedMbps      *int           `json:"speed_mbps"` // null: unknown
@@ -82,6 +96,8 @@ type Slave struct {
 	Penalty        float64    `json:"penalty"`          // of flap damping; 0 without damping
 	ReuseAt        *time.Time `json:"reuse_at"`         // when it is no longer held out if it does not fail again; null: it is not held out
 	ReuseInSeconds *float64   `json:"reuse_in_seconds"` // from Status.Time to then
+	Lacks          []string   `json:"lacks"`            // sentences: what the bond relies on in it and it does not have
+	Deaf           bool       `json:"deaf"`             // for lack of that it receives nothing for the bond
 	FastLinkDown   string     `json:"fast_link_down"`   // whether the card tells of a lost link at once: "on", "not offered", or why not
 	LACP           *LACPPort  `json:"lacp"`             // null in other modes than 802.3ad
 }
@@ -149,14 +165,18 @@ func From(s *state.Snapshot) *Status {
 
 func fromBond(b *state.Bond, now time.Time) Bond {
 	bond := Bond{
-		Name:         b.Name,
-		Mode:         b.Mode,
-		Up:           b.Up,
-		MAC:          b.MAC,
-		MTU:          b.MTU,
-		Addresses:    orEmpty(b.Addresses),
-		Gateways:     orEmpty(b.Gateways),
-		DHCP:         b.DHCP,
+		Name:      b.Name,
+		Mode:      b.Mode,
+		Up:        b.Up,
+		MAC:       b.MAC,
+		MTU:       b.MTU,
+		Addresses: orEmpty(b.Addresses),
+		Gateways:  orEmpty(b.Gateways),
+		DHCP:      b.DHCP,
+
+		ForeignAddresses: orEmpty(b.Foreign.Addresses),
+		ForeignRoutes:    make([]Route, 0, len(b.Foreign.Routes)),
+
 		ActiveSlave:  b.ActiveSlave,
 		Degraded:     b.Degraded,
 		Problem:      b.Problem,
@@ -173,6 +193,13 @@ func fromBond(b *state.Bond, now time.Time) Bond {
 		took := b.LastFailoverTook.Seconds()
 		bond.LastFailoverSeconds = &took
 	}
+	for _, r := range b.Foreign.Routes {
+		route := Route{To: r.Dst, Metric: r.Metric, Protocol: r.Protocol}
+		if r.Gateway.IsValid() {
+			route.Via = &r.Gateway
+		}
+		bond.ForeignRoutes = append(bond.ForeignRoutes, route)
+	}
 	for i := range b.Slaves {
 		bond.Slaves = append(bond.Slaves, fromSlave(b, &b.Slaves[i], now))
 	}
@@ -186,6 +213,7 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		Enslaved:       s.Enslaved,
 		LeftOut:        s.LeftOut,
 		LinkUp:         s.LinkUp,
+		Detached:       s.Detached,
 		PathUp:         s.PathUp,
 		State:          s.State(),
 		MIIStatus:      s.MIIStatus.String(),
@@ -203,6 +231,8 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		Quiet:          s.Quiet,
 		Penalty:        s.Penalty,
 		ReuseAt:        timeOrNil(s.ReuseAt),
+		Lacks:          orEmpty(s.Lacks),
+		Deaf:           s.Deaf,
 		FastLinkDown:   s.FastLinkDown,
 		LACP:           fromLACP(b, s),
 	}

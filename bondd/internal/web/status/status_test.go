@@ -42,6 +42,7 @@ func TestNamesInJSON(t *testing.T) {
 		"bonds.0.slaves.0.present":              true,
 		"bonds.0.slaves.1.present":              false,
 		"bonds.0.slaves.0.link_up":              true,
+		"bonds.0.slaves.0.detached":             false,
 		"bonds.0.slaves.0.path_up":              true,
 		"bonds.0.slaves.1.path_up":              nil,
 		"bonds.0.slaves.0.state":                "active",
@@ -82,6 +83,11 @@ func TestNamesInJSON(t *testing.T) {
 		"switches.0.seq":                           18.0,
 		"switches.1.reason":                        "link",
 		"switches.1.seconds.event_read_to_written": 0.00121,
+	})
+	checkNames(t, status.From(fixture.Detached()), map[string]any{
+		"bonds.0.slaves.0.detached":   true,
+		"bonds.0.slaves.0.link_up":    false,
+		"bonds.0.slaves.0.mii_status": "up",
 	})
 	checkNames(t, status.From(fixture.PathDead()), map[string]any{
 		"bonds.0.slaves.0.path_up":       false,
@@ -247,12 +253,15 @@ func TestHeadline(t *testing.T) {
 		"many":          "bond0 is degraded: enp4s0f1 has no link, enp5s0f1 is left out, enp6s0f1 is missing, enp7s0f1 is held out",
 		"several":       "bond2 is down: eth4 and eth5 have no link",
 
+		"detached":       "bond0 is degraded: eth0 is detached: its device no longer replies, although its interface is there; power cycle the machine, and replace the card if that does not help",
 		"path-dead":      "bond0 is degraded: eth0 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself",
 		"all-paths-dead": "bond0 is down: 192.168.1.1 answers no slave, fe80::5054:ff:fe12:1 answers no slave",
 		"suppressed":     "bond0 is degraded: eth0 flaps and is held out",
 		"parked":         "bond0 is degraded: eth1 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself; it is kept out of the bond until then",
 		"lacp":           "bond0 is healthy: traffic shared by eth0 and eth1",
 		"half-open":      "bond0 is degraded: eth1 is half open: it has a link, but its LACP partner does not hear it",
+		"foreign":        "bond0 is healthy: traffic on eth0, eth1 ready",
+		"deaf":           "bond0 is degraded: eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0: it receives nothing",
 		"no-partner":     "bond0 is degraded: no switch answers LACP: only one slave carries traffic",
 	}
 	for _, shape := range fixture.Shapes() {

@@ -177,7 +177,7 @@ func (s Slave) Role() Role {
 	switch {
 	case !s.Present:
 		return Missing
-	case !s.Enslaved, !s.LinkUp, s.Suppressed, s.PathUp != nil && !*s.PathUp, s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
+	case !s.Enslaved, !s.LinkUp, s.Suppressed, s.Deaf, s.PathUp != nil && !*s.PathUp, s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
 		return Out
 	case s.State == "active":
 		return Active
@@ -192,6 +192,8 @@ func (s Slave) Word() string {
 	switch {
 	case !s.Present:
 		return "missing"
+	case s.Detached:
+		return "detached"
 	case s.Parked:
 		return "parked"
 	case s.LeftOut != "":
@@ -202,6 +204,8 @@ func (s Slave) Word() string {
 		return "no link"
 	case s.Suppressed:
 		return "held out"
+	case s.Deaf:
+		return "receives nothing"
 	case s.PathUp != nil && !*s.PathUp:
 		return "path is dead"
 	case s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
