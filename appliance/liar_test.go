@@ -139,9 +139,18 @@ func testRecorder(m *machine, before []entry) {
 		t.Errorf("an order without a password is carried out: %s", now[0])
 	}
 	password := wholeImage(t).password
-	if body, code := m.post("http://guest/api/v1/failover", password, order); code != http.StatusOK || !strings.Contains(body, `"to": "`+standby+`"`) {
-		t.Errorf("an order: code %d, want 200; %s", code, body)
-	}
+	// Until its path has replied return_after times the standby is not proven, and
+	// an order for it is refused.
+	m.eventually("an order carried out", func(context.Context) string {
+		body, code := m.post("http://guest/api/v1/failover", password, order)
+		switch {
+		case code == http.StatusConflict && strings.Contains(body, "try again in a few seconds"):
+			return body
+		case code != http.StatusOK || !strings.Contains(body, `"to": "`+standby+`"`):
+			t.Fatalf("an order: code %d, want 200; %s", code, body)
+		}
+		return ""
+	})
 	m.await("traffic on "+standby, func(st *status) bool { return st.reached() && st.bond("bond0").ActiveSlave == standby })
 	ordered := m.history()
 	if len(ordered) != len(before)+1 {
@@ -151,9 +160,16 @@ func testRecorder(m *machine, before []entry) {
 		t.Errorf("the order's entry in the history is %s", s)
 	}
 
-	// Switched off in order, it writes what is not written yet.
-	if body, code := m.post("https://guest:8443/poweroff", password, ""); code != http.StatusOK {
-		t.Fatalf("switch the machine off: code %d: %s", code, body)
+	// Asked to end, it writes what is not written yet.
+	endAll(t, m.VM)
+	m.eventually("bondd stopped as asked", func(context.Context) string {
+		if !strings.Contains(m.Console(), "bondd stops as asked") {
+			return "the console does not say so"
+		}
+		return ""
+	})
+	if err := m.Close(); err != nil {
+		t.Fatalf("cut the machine's power: %v", err)
 	}
 	m.restart()
 	m.await("both paths up after a restart", (*status).reached)

@@ -39,9 +39,20 @@ func TestDaemonIsStartedAgain(t *testing.T) {
 // killAll makes the machine's kernel kill every process but the init (SysRq i).
 func killAll(t *testing.T, v *vm.VM) {
 	t.Helper()
+	sysRq(t, v, "i")
+}
+
+// endAll makes the machine's kernel ask every process but the init to end (SysRq e).
+func endAll(t *testing.T, v *vm.VM) {
+	t.Helper()
+	sysRq(t, v, "e")
+}
+
+func sysRq(t *testing.T, v *vm.VM, key string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := v.Press(ctx, "alt", "sysrq", "i"); err != nil {
+	if err := v.Press(ctx, "alt", "sysrq", key); err != nil {
 		t.Fatal(err)
 	}
 }
