@@ -14,7 +14,7 @@ const (
 	interval = time.Minute
 	// settle is from a switch to its write. The kernel's agreement and the
 	// first packet come a little later than the switch, and belong to it.
-	settle = 2 * time.Second
+	settle = 2500 * time.Millisecond
 	// lastWrite bounds the write at the end. A disk that does not answer must
 	// not keep bondd from ending; gokrazy would kill it after 100 seconds.
 	lastWrite = 10 * time.Second
