@@ -192,7 +192,7 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	routes := lan.Host.IP("route show default") + lan.Host.IP("-6 route show default")
-	for _, want := range []string{"default via 192.0.2.1 dev bond0 proto static \n", "default via 192.0.2.3 dev bond0 proto static metric 1 \n", "default via 2001:db8::1 dev bond0 proto static metric 1024"} {
+	for _, want := range []string{"default via 192.0.2.1 dev bond0 proto 176 \n", "default via 192.0.2.3 dev bond0 proto 176 metric 1 \n", "default via 2001:db8::1 dev bond0 proto 176 metric 1024"} {
 		if !strings.Contains(routes, want) {
 			t.Errorf("there is no route %q:\n%s", want, routes)
 		}
