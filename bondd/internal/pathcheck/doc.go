@@ -8,11 +8,13 @@
 // the failover package decides. It neither reads nor writes the kernel's
 // network configuration.
 //
-// Probes never lie to the switch, nor to anybody behind it: each slave sends
-// them from an Ethernet address that nothing else has (see probeMAC), which is
-// its own for ever, so no failover moves it; and with no IP address of the
-// host, so no neighbour learns anything of the bond by them. An answer counts
-// if it is to that address and comes in time.
+// Probes never lie to the switch, nor to anybody behind it: the bond asks as
+// itself, and each other slave from an Ethernet address that nothing else has
+// (see probeMAC), which is its own for ever, so that no failover moves it; and
+// with a sender that no host has or none, so that no neighbour learns anything of
+// the bond by them, and no host takes them for a probe of its own address. Which
+// of them goes where is in docs/decisions/probe-sender.md. A reply counts if it
+// answers a probe of that slave and comes in time.
 //
 // A path that dies is reported within interval × missed_max + timeout, and a
 // target that dies is reported for all slaves in one Report.
