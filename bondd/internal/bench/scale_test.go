@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// scaleWindow is how long bondd is watched while nothing happens.
-	scaleWindow = 20 * time.Second
+	// scaleWindow is how long bondd is watched while nothing happens: a minute, in
+	// which the hardware is read once, whenever the window begins.
+	scaleWindow = time.Minute
 	// scaleTolerance is what the cost of a slave may grow from one size to the
 	// next, as a factor: the garbage collector does not come at equal times.
 	scaleTolerance = 1.1

@@ -92,6 +92,21 @@ func Plan(t *Target, n *state.Network, now time.Time) ([]state.Op, error) {
 	return p.ops, nil
 }
 
+// Hold returns the part of a plan that may be written before anybody knows which
+// NICs the bond should have: what keeps the driver where traffic is, see
+// [Target.Hold].
+func Hold(t *Target, n *state.Network) []state.Op {
+	const option = "primary_reselect"
+	bond, want := n.Link(t.Bond.Name), t.options()
+	if !t.Hold || bond == nil || bond.Bond == nil || bond.Bond.Options["mode"] != want["mode"] {
+		return nil
+	}
+	if have, told := bond.Bond.Options[option]; !told || have == want[option] {
+		return nil
+	}
+	return []state.Op{state.SetOption{Bond: t.Bond.Name, Option: option, Value: want[option]}}
+}
+
 type planner struct {
 	*Target
 	net  *state.Network

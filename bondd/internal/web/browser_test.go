@@ -75,6 +75,23 @@ func (b *browser) await(expression string) {
 	}
 }
 
+// text returns an element's visible text without running a script in the page. It
+// asks again while the browser replaces the document that it was asked about.
+func (b *browser) text(selector string) string {
+	b.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		text, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS(selector)))
+		if err == nil {
+			return text
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("text of %s: %v", selector, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // listen returns a function that returns what the browser's console has heard since.
 func (b *browser) listen() (heard func() []string) {
 	const end = "this is the end"
@@ -346,10 +363,7 @@ func TestBrowserWithoutScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.do(chromedp.Navigate(p.url()))
-	text, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("body")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := b.text("body")
 	for _, want := range []string{"bond0 is healthy: traffic on eth0, eth1 ready", "18,446,213", "eth0 lost its link", "15:04:26 UTC", "192.168.1.1 answers in 0.41 ms", "eth0 → eth1"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("without scripts the page does not say %q:\n%s", want, text)
@@ -361,11 +375,7 @@ func TestBrowserWithoutScripts(t *testing.T) {
 		}
 	}
 	b.do(chromedp.Click(chromedp.CSS("#switch-17 summary")))
-	text, err = chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("#switch-17")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(text, "First packet") || !strings.Contains(text, "+3.08 ms") {
+	if text := b.text("#switch-17"); !strings.Contains(text, "First packet") || !strings.Contains(text, "+3.08 ms") {
 		t.Errorf("without scripts the time line does not open:\n%s", text)
 	}
 }

@@ -170,29 +170,35 @@ const (
 	retryMost  = 30 * time.Second
 )
 
-// converge plans what is missing. Nothing is planned before the hardware is
-// known: what could not be read is not an empty machine.
+// converge plans what is missing. Before the hardware is known, nothing is planned
+// but what keeps the driver from a worse slave: what could not be read is not an
+// empty machine.
 func (c *Core) converge() {
-	if !c.hardware.known {
-		return
-	}
 	applied := true
 	for _, b := range c.bonds {
-		if c.unread(b) {
-			c.probeHardware()
+		known := c.hardware.known && !c.unread(b)
+		var ops []state.Op
+		var err error
+		if known {
+			ops, err = c.plan(b)
+			if b.index != 0 {
+				b.earlier = c.net.Network
+			}
+		} else {
 			applied = false
-			continue
-		}
-		ops, err := c.plan(b)
-		if b.index != 0 {
-			b.earlier = c.net.Network
+			if c.hardware.known {
+				c.probeHardware()
+			}
+			ops = reconcile.Hold(c.target(b), c.net.Network)
 		}
 		if err != nil {
 			ops = nil
 			c.refuse(b, []error{err})
 		}
 		if len(ops) == 0 && err == nil {
-			b.drift, b.retries, b.retryAt, b.tried = nil, 0, time.Time{}, nil
+			if known {
+				b.drift, b.retries, b.retryAt, b.tried = nil, 0, time.Time{}, nil
+			}
 			continue
 		}
 		again := b.hasTried(ops)
