@@ -195,6 +195,9 @@ func (c *Client) Network(ctx context.Context) (*state.Network, error) {
 		return nil, fmt.Errorf("read addresses: %w", err)
 	}
 	for _, r := range replies {
+		if otherFamily(r.Data) {
+			continue
+		}
 		a, err := decodeAddress(r.Data)
 		if err != nil {
 			return nil, err
@@ -208,11 +211,21 @@ func (c *Client) Network(ctx context.Context) (*state.Network, error) {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}
 	for _, r := range replies {
+		if otherFamily(r.Data) {
+			continue
+		}
 		if err := addRoute(n, r.Data, kept); err != nil {
 			return nil, err
 		}
 	}
 	return n, nil
+}
+
+// otherFamily reports whether an address or a route is not one of IPv4 or IPv6: a
+// dump of all families has those of MPLS, MCTP, multicast routing and others, whose
+// addresses have another form. The family is the first byte of both headers.
+func otherFamily(data []byte) bool {
+	return len(data) > 0 && data[0] != unix.AF_INET && data[0] != unix.AF_INET6
 }
 
 // index finds a link's interface index by its name.

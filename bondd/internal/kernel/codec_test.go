@@ -207,6 +207,21 @@ func TestDecodeAddress(t *testing.T) {
 	}
 }
 
+// What is not IPv4 or IPv6 does not end the reading of what is.
+func TestOtherFamilies(t *testing.T) {
+	for family, other := range map[byte]bool{
+		unix.AF_INET: false, unix.AF_INET6: false,
+		unix.AF_MPLS: true, unix.AF_PHONET: true, unix.AF_DECnet: true, 45: true /* AF_MCTP */, 128: true /* RTNL_FAMILY_IPMR */, 129: true,
+	} {
+		if got := otherFamily([]byte{family, 0, 0, 0}); got != other {
+			t.Errorf("family %d is another one: %t, want %t", family, got, other)
+		}
+	}
+	if otherFamily(nil) {
+		t.Error("a message without a header is skipped, want an error")
+	}
+}
+
 // decodeRoute reads a route that is one of a network's, as ok says.
 func decodeRoute(data []byte) (r state.Route, ok bool, err error) {
 	n := new(state.Network)

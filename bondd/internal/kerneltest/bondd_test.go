@@ -133,12 +133,12 @@ func (d *daemon) answering() {
 }
 
 // eventually waits for something that takes at most some seconds, or three tries
-// of a DHCP client. It looks every 25 ms: what it asks costs the guest's one
-// processor more than one.
+// of a DHCP client. It looks every 25 ms, and more rarely the longer it waits: what
+// it asks costs the guest's one processor more than one.
 func (d *daemon) eventually(what string, ok func() bool) {
 	d.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(25 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for began := time.Now(); !ok(); time.Sleep(min(max(25*time.Millisecond, time.Since(began)/16), 150*time.Millisecond)) {
+		if time.Since(began) > patience {
 			_, body := d.get("/api/v1/status")
 			d.t.Fatalf("no %s within %v; status: %s", what, patience, body)
 		}

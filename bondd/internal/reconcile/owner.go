@@ -23,7 +23,7 @@ func Own(t *Target, n *state.Network, now time.Time) state.Owned {
 	c := state.Owned{Index: bond.Index}
 	for i := range n.Addresses {
 		a := &n.Addresses[i]
-		if a.Index != bond.Index || a.Protocol != 0 || a.LinkLocal {
+		if a.Index != bond.Index || a.Protocol != 0 || !p.counts(a) {
 			continue
 		}
 		was := t.Owned.Address(a)
@@ -81,6 +81,12 @@ func (p *planner) addressOwner(a *state.Address) state.Owner {
 		return state.OwnerConfiguration
 	}
 	return o
+}
+
+// counts reports whether an address is one to plan for: not a link-local one, which
+// every interface gives itself, unless the configuration names it, or has named it.
+func (p *planner) counts(a *state.Address) bool {
+	return !a.LinkLocal || slices.Contains(p.Bond.Addresses, a.Prefix) || p.Owned.Address(a) == state.OwnerConfiguration
 }
 
 // surplus reports whether something of this owner, which is not wanted, has to

@@ -169,6 +169,30 @@ func TestOwned(t *testing.T) {
 	}
 }
 
+// A link-local address that the configuration names is an address like any other,
+// beside the one that the kernel makes.
+func TestLinkLocalAddress(t *testing.T) {
+	for _, marked := range []bool{true, false} {
+		t.Run(fmt.Sprintf("marked %t", marked), func(t *testing.T) {
+			f, target := bonded(t, bondConfig())
+			f.by(3, "fe80::5054:ff:fe00:1/64") // the kernel's
+			target.Bond.Addresses = append(target.Bond.Addresses, netip.MustParsePrefix("fe80::2/64"))
+			expect(t, "it is configured", plan(t, f, target), []string{"add address fe80::2/64 to bond0"})
+			converge(t, f, target)
+			if !marked {
+				for i := range f.Addresses {
+					if f.Addresses[i].Protocol == state.ProtocolStatic {
+						f.Addresses[i].Protocol = 0 // an older kernel does not keep it
+					}
+				}
+			}
+			expect(t, "it is there", plan(t, f, target), nil)
+			target.Bond.Addresses = target.Bond.Addresses[:1]
+			expect(t, "it is not configured any more", plan(t, f, target), []string{"remove address fe80::2/64 from bond0"})
+		})
+	}
+}
+
 // An address from DHCP is bondd's if it is marked so, or was the lease's; it
 // stays while DHCP has said nothing, and goes once DHCP is not asked any more.
 func TestLeaseOwner(t *testing.T) {

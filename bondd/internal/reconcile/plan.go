@@ -465,7 +465,7 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 	var routes []state.Route
 	if bond != nil {
 		for _, a := range p.net.Addresses {
-			if a.Index == bond.Index && !a.LinkLocal && !(down && a.Prefix.Addr().Is6()) {
+			if a.Index == bond.Index && p.counts(&a) && !(down && a.Prefix.Addr().Is6()) {
 				have = append(have, a)
 			}
 		}

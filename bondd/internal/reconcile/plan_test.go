@@ -220,6 +220,7 @@ func (f *fake) address(a state.Address) {
 	}
 	f.clock++
 	a.Created = f.clock
+	a.LinkLocal = a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast()
 	f.Addresses = append(f.Addresses, a)
 }
 

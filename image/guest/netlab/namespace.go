@@ -192,13 +192,14 @@ func (n *Namespace) socket(family, typ int) int {
 	return fd
 }
 
-// Eventually calls ok every millisecond until it returns true. The test ends
-// if that takes longer than limit, in the guest's time, with what as the
-// description of what was waited for.
+// Eventually calls ok until it returns true: every millisecond, and more rarely
+// the longer it waits. The test ends if that takes longer than limit, in the
+// guest's time, with what as the description of what was waited for.
 func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	const least, most = time.Millisecond, 100 * time.Millisecond
+	for began := time.Now(); !ok(); time.Sleep(min(max(least, time.Since(began)/32), most)) {
+		if time.Since(began) > limit {
 			t.Fatalf("no %s within %v", what, limit)
 		}
 	}

@@ -90,7 +90,7 @@ func (c *Core) bondState(b *bond) state.Bond {
 		s.Mode = l.Bond.Options["mode"]
 		s.MAC, s.MTU, s.Options, s.Counters = l.MAC, l.MTU, l.Bond.Options, l.Counters
 		for _, a := range c.net.Addresses {
-			if a.Index == l.Index && !a.LinkLocal {
+			if a.Index == l.Index && (!a.LinkLocal || b.owned.Address(&a) == state.OwnerConfiguration) {
 				s.Addresses = append(s.Addresses, a.Prefix)
 			}
 		}
