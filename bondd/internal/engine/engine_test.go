@@ -163,6 +163,27 @@ func (f *fake) counts() (ops, requests int) {
 	return len(f.ops), len(f.requests)
 }
 
+// written is what was written to the kernel, but for requests to the driver.
+func (f *fake) written() []state.Op {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.ops)
+}
+
+// requested is what was requested of the driver.
+func (f *fake) requested() []kernel.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.requests)
+}
+
+// forget forgets what was written.
+func (f *fake) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ops = nil
+}
+
 // run starts an engine on the fake. It ends with the test's bubble.
 func run(t *testing.T, f *fake, cfg *config.Config) *Engine {
 	t.Helper()
@@ -208,7 +229,7 @@ func TestNothingToDo(t *testing.T) {
 		e := run(t, f, testConfig())
 		time.Sleep(time.Hour)
 		if ops, requests := f.counts(); ops+requests != 0 {
-			t.Errorf("%v and %d requests, although all is as configured", f.ops, requests)
+			t.Errorf("%v and %d requests, although all is as configured", f.written(), requests)
 		}
 		if s := e.Snapshot(); !s.Config.Applied || !s.Bonds[0].Up || s.Bonds[0].Degraded || s.FirstError() != "" {
 			t.Errorf("snapshot says %+v", s.Bonds[0])
@@ -223,8 +244,8 @@ func TestReflexSwitches(t *testing.T) {
 		f := newFake()
 		e := run(t, f, testConfig())
 		f.lose(eth0)
-		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1)}; !reflect.DeepEqual(f.requests, want) {
-			t.Errorf("requests %+v, want %+v", f.requests, want)
+		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1)}; !reflect.DeepEqual(f.requested(), want) {
+			t.Errorf("requests %+v, want %+v", f.requested(), want)
 		}
 		time.Sleep(time.Minute)
 		b := e.Snapshot().Bonds[0]
@@ -381,8 +402,9 @@ func TestRetriesBackOff(t *testing.T) {
 				f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["resend_igmp"] = "9" })
 				f.event(bond0)
 				time.Sleep(50 * time.Millisecond)
-				if want := (state.SetOption{Bond: "bond0", Option: "resend_igmp", Value: "1"}); !slices.Contains(f.ops, state.Op(want)) {
-					t.Errorf("written: %v; want %v at once", f.ops, want)
+				want := state.SetOption{Bond: "bond0", Option: "resend_igmp", Value: "1"}
+				if ops := f.written(); !slices.Contains(ops, state.Op(want)) {
+					t.Errorf("written: %v; want %v at once", ops, want)
 				}
 				f.change(func(n *state.Network) {
 					o := n.LinkByIndex(bond0).Bond.Options
@@ -407,15 +429,13 @@ func TestSettle(t *testing.T) {
 		f.lose(eth0)
 		time.Sleep(500 * time.Millisecond)
 		if ops, requests := f.counts(); ops != 0 || requests != 1 {
-			t.Errorf("%v written and %d requests before the driver agrees; want the switch alone", f.ops, requests)
+			t.Errorf("%v written and %d requests before the driver agrees; want the switch alone", f.written(), requests)
 		}
 		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Slave.MIIStatus = state.MIIDown })
 		f.event(eth0)
 		time.Sleep(50 * time.Millisecond)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if want := (state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "1"}); len(f.ops) == 0 || f.ops[0] != state.Op(want) {
-			t.Errorf("written after the driver agrees: %v, want %v", f.ops, want)
+		if want := (state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "1"}); len(f.written()) == 0 || f.written()[0] != state.Op(want) {
+			t.Errorf("written after the driver agrees: %v, want %v", f.written(), want)
 		}
 	})
 }
@@ -432,11 +452,9 @@ func TestBlink(t *testing.T) {
 		f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = true })
 		f.event(eth0)
 		time.Sleep(time.Minute)
-		f.mu.Lock()
-		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1), kernel.SetActiveSlave(bond0, eth0)}; !reflect.DeepEqual(f.requests, want) {
-			t.Errorf("requests %+v, want %+v", f.requests, want)
+		if want := []kernel.Request{kernel.SetActiveSlave(bond0, eth1), kernel.SetActiveSlave(bond0, eth0)}; !reflect.DeepEqual(f.requested(), want) {
+			t.Errorf("requests %+v, want %+v", f.requested(), want)
 		}
-		f.mu.Unlock()
 		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth0" || b.Failovers[state.ReasonLink] != 1 || b.Failovers[state.ReasonPrimary] != 1 {
 			t.Errorf("snapshot says %+v", b)
 		}
@@ -516,11 +534,9 @@ func TestRenamed(t *testing.T) {
 		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Name = "bond7" })
 		f.event(bond0)
 		time.Sleep(50 * time.Millisecond)
-		f.mu.Lock()
-		if want := []state.Op{state.Rename{Link: "bond7", To: "bond0"}}; !reflect.DeepEqual(f.ops, want) {
-			t.Errorf("written: %v, want %v", f.ops, want)
+		if want := []state.Op{state.Rename{Link: "bond7", To: "bond0"}}; !reflect.DeepEqual(f.written(), want) {
+			t.Errorf("written: %v, want %v", f.written(), want)
 		}
-		f.mu.Unlock()
 		if got := e.Snapshot().FirstError(); got == "" {
 			t.Error("a bond that is not there under its name is called healthy")
 		}
@@ -550,7 +566,7 @@ func TestInventoryRepeated(t *testing.T) {
 		e := New(testConfig(), Source{}, d)
 		runEngine(t, e)
 		if ops, _ := f.counts(); ops != 0 {
-			t.Errorf("%v written before the hardware is known", f.ops)
+			t.Errorf("%v written before the hardware is known", f.written())
 		}
 		time.Sleep(10 * time.Second)
 		if ops, _ := f.counts(); ops == 0 || asked.Load() != 3 {

@@ -111,7 +111,7 @@ func TestInventoryRefused(t *testing.T) {
 				time.Sleep(20 * time.Second)
 				s := e.Snapshot()
 				if ops, _ := f.counts(); ops != 0 {
-					t.Errorf("written: %v, although no card is known", f.ops)
+					t.Errorf("written: %v, although no card is known", f.written())
 				}
 				if b := s.Bonds[0]; !b.Up || b.Degraded || len(b.Slaves) != 2 || b.Slaves[0].Name != "eth0" || b.Slaves[1].Name != "eth1" {
 					t.Errorf("the bond is %+v", b)
@@ -146,9 +146,9 @@ func TestInventoryRefused(t *testing.T) {
 				if !strings.Contains(log.String(), "can be read again") {
 					t.Errorf("the log does not say that it is over:\n%s", log)
 				}
-				released := slices.ContainsFunc(f.ops, func(op state.Op) bool { _, ok := op.(state.Release); return ok })
-				if want := (state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "1"}); released || !slices.Contains(f.ops, state.Op(want)) {
-					t.Errorf("written: %v, want %v and no release", f.ops, want)
+				released := slices.ContainsFunc(f.written(), func(op state.Op) bool { _, ok := op.(state.Release); return ok })
+				if want := (state.SetOption{Bond: "bond0", Option: "num_grat_arp", Value: "1"}); released || !slices.Contains(f.written(), state.Op(want)) {
+					t.Errorf("written: %v, want %v and no release", f.written(), want)
 				}
 			})
 		})
@@ -170,7 +170,7 @@ func TestInventoryRefusedAtFirstStart(t *testing.T) {
 		e, _ := runWith(t, f, i, cfg)
 		time.Sleep(10 * time.Second)
 		if ops, _ := f.counts(); ops != 0 {
-			t.Errorf("written: %v", f.ops)
+			t.Errorf("written: %v", f.written())
 		}
 		if got := e.Snapshot().FirstError(); got != "bond0: the network cards are not known yet" {
 			t.Errorf("first error is %q", got)
@@ -192,7 +192,7 @@ func TestInventoryRefusedLater(t *testing.T) {
 		time.Sleep(90 * time.Second) // one a minute
 		s := e.Snapshot()
 		if ops, _ := f.counts(); ops != 0 || !s.Bonds[0].Up || s.Bonds[0].Degraded || len(s.Hardware.NICs) != 2 {
-			t.Errorf("written: %v; %+v", f.ops, s)
+			t.Errorf("written: %v; %+v", f.written(), s)
 		}
 		if got := finding(s, state.CheckInventory); got == nil || s.Hardware.Verdict != hwprobe.VerdictWarn || strings.Contains(got.Message, "no bond is changed") {
 			t.Errorf("verdict %q, finding %+v", s.Hardware.Verdict, got)
@@ -205,7 +205,7 @@ func TestInventoryRefusedLater(t *testing.T) {
 		f.event(bond0)
 		time.Sleep(50 * time.Millisecond)
 		if ops, _ := f.counts(); ops != 1 {
-			t.Errorf("written: %v, want the option", f.ops)
+			t.Errorf("written: %v, want the option", f.written())
 		}
 		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["num_grat_arp"] = "1" })
 		i.change(func(i *fakeInventory) { i.err = nil })
@@ -246,7 +246,7 @@ func TestInventoryPartial(t *testing.T) {
 				i.change(partial)
 				time.Sleep(90 * time.Second)
 				if ops, _ := f.counts(); ops != 0 {
-					t.Errorf("written: %v", f.ops)
+					t.Errorf("written: %v", f.written())
 				}
 				if b := e.Snapshot().Bonds[0]; !b.Up || b.Degraded {
 					t.Errorf("the bond is %+v", b)
@@ -258,8 +258,8 @@ func TestInventoryPartial(t *testing.T) {
 				}
 				i.change(func(i *fakeInventory) { i.nics = newInventory().nics })
 				time.Sleep(31 * time.Second)
-				if s := e.Snapshot(); s.Hardware.Verdict != hwprobe.VerdictPass || len(f.ops) != 0 {
-					t.Errorf("verdict %q, written %v", s.Hardware.Verdict, f.ops)
+				if s := e.Snapshot(); s.Hardware.Verdict != hwprobe.VerdictPass || len(f.written()) != 0 {
+					t.Errorf("verdict %q, written %v", s.Hardware.Verdict, f.written())
 				}
 			})
 		})
@@ -272,8 +272,8 @@ func TestInventoryMismatch(t *testing.T) {
 		f, i := newFake(), newInventory()
 		i.nics[1].Driver, i.nics[1].PCIID = "e1000e", "8086:10d3"
 		runWith(t, f, i, testConfig())
-		if want := (state.Release{Slave: "eth1", Bond: "bond0"}); !slices.Contains(f.ops, state.Op(want)) {
-			t.Errorf("written: %v, want %v", f.ops, want)
+		if want := (state.Release{Slave: "eth1", Bond: "bond0"}); !slices.Contains(f.written(), state.Op(want)) {
+			t.Errorf("written: %v, want %v", f.written(), want)
 		}
 	})
 }
@@ -309,13 +309,13 @@ func TestInventoryOutdated(t *testing.T) {
 				f.event(eth1)
 				time.Sleep(50 * time.Millisecond)
 				if ops, _ := f.counts(); ops != 0 {
-					t.Errorf("written after the card was renamed: %v", f.ops)
+					t.Errorf("written after the card was renamed: %v", f.written())
 				}
 				i.change(func(i *fakeInventory) { i.hang, i.nics[1].Name = nil, "lan1" })
 				close(hang) // what comes back has the old name
 				time.Sleep(5 * time.Second)
 				if ops, requests := f.counts(); ops != 0 || requests != 0 {
-					t.Errorf("written after an inventory from before: %v, %d requests", f.ops, requests)
+					t.Errorf("written after an inventory from before: %v, %d requests", f.written(), requests)
 				}
 				if b := e.Snapshot().Bonds[0]; !b.Up || b.Degraded || b.Slaves[1].Name != "lan1" {
 					t.Errorf("the bond is %+v", b)
@@ -337,7 +337,7 @@ func TestInventoryHangs(t *testing.T) {
 			t.Errorf("the finding is %+v", got)
 		}
 		if ops, _ := f.counts(); ops != 0 || i.count() != 1 || !s.Bonds[0].Up {
-			t.Errorf("written: %v, %d inventories, %+v", f.ops, i.count(), s.Bonds[0])
+			t.Errorf("written: %v, %d inventories, %+v", f.written(), i.count(), s.Bonds[0])
 		}
 		close(i.hang)
 		time.Sleep(31 * time.Second)

@@ -87,19 +87,19 @@ func TestHold(t *testing.T) {
 		e := run(t, f, cfg)
 		found(e, state.PathDown, state.PathUp)
 		hold := state.SetOption{Bond: "bond0", Option: "primary_reselect", Value: "failure"}
-		if !slices.Contains(f.ops, state.Op(hold)) || e.Snapshot().Bonds[0].ActiveSlave != "eth1" {
-			t.Fatalf("written: %v; want %v", f.ops, hold)
+		if !slices.Contains(f.written(), state.Op(hold)) || e.Snapshot().Bonds[0].ActiveSlave != "eth1" {
+			t.Fatalf("written: %v; want %v", f.written(), hold)
 		}
 		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Bond.Options["primary_reselect"] = "failure" })
-		f.ops = nil
+		f.forget()
 		time.Sleep(time.Minute)
 		if ops, _ := f.counts(); ops != 0 || len(e.Snapshot().Config.Drift) != 0 {
-			t.Errorf("while held: written %v, drift %v", f.ops, e.Snapshot().Config.Drift)
+			t.Errorf("while held: written %v, drift %v", f.written(), e.Snapshot().Config.Drift)
 		}
 		found(e, state.PathUp, state.PathUp)
 		release := state.SetOption{Bond: "bond0", Option: "primary_reselect", Value: "always"}
-		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth0" || b.Failovers[state.ReasonPrimary] != 1 || !slices.Contains(f.ops, state.Op(release)) {
-			t.Errorf("with the path back: %+v, written %v", b, f.ops)
+		if b := e.Snapshot().Bonds[0]; b.ActiveSlave != "eth0" || b.Failovers[state.ReasonPrimary] != 1 || !slices.Contains(f.written(), state.Op(release)) {
+			t.Errorf("with the path back: %+v, written %v", b, f.written())
 		}
 	})
 }
@@ -118,8 +118,8 @@ func TestParks(t *testing.T) {
 		f.net.LinkByIndex(bond0).Bond.ActiveSlave = 0
 		e := run(t, f, cfg)
 		found(e, state.PathDown, state.PathUp)
-		if release := (state.Release{Slave: "eth0", Bond: "bond0"}); len(f.ops) == 0 || f.ops[0] != state.Op(release) {
-			t.Fatalf("written: %v; want %v first", f.ops, release)
+		if release := (state.Release{Slave: "eth0", Bond: "bond0"}); len(f.written()) == 0 || f.written()[0] != state.Op(release) {
+			t.Fatalf("written: %v; want %v first", f.written(), release)
 		}
 		f.change(func(n *state.Network) {
 			l := n.LinkByIndex(eth0)
@@ -131,10 +131,10 @@ func TestParks(t *testing.T) {
 		if !b.Slaves[0].Parked || b.Failovers[state.ReasonPath] != 1 || !b.Up || !b.Degraded {
 			t.Errorf("with eth0 out: %+v", b)
 		}
-		f.ops = nil
+		f.forget()
 		found(e, state.PathUp, state.PathUp)
-		if enslave := (state.Enslave{Slave: "eth0", Bond: "bond0"}); !slices.Contains(f.ops, state.Op(enslave)) {
-			t.Errorf("with the path back: written %v; want %v", f.ops, enslave)
+		if enslave := (state.Enslave{Slave: "eth0", Bond: "bond0"}); !slices.Contains(f.written(), state.Op(enslave)) {
+			t.Errorf("with the path back: written %v; want %v", f.written(), enslave)
 		}
 	})
 }

@@ -132,12 +132,10 @@ func TestRigidCard(t *testing.T) {
 		f.set(eth0, wrong)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		f.mu.Lock()
 		var words []string
-		for _, op := range f.ops {
+		for _, op := range f.written() {
 			words = append(words, op.String())
 		}
-		f.mu.Unlock()
 		want := "set MAC of eth0 to 02:00:00:00:00:01, take eth0 down, set MAC of eth0 to 02:00:00:00:00:01, take eth0 up"
 		if got := strings.Join(words, ", "); got != want {
 			t.Errorf("written: %s\nwant %s", got, want)
