@@ -37,7 +37,7 @@ func TestCommandsWithUsers(t *testing.T) {
 	}
 	set(file, "")
 	set(password, "secret")
-	address, stop := serveOn(t, file, Handler(fixture.NewSource(fixture.Healthy()), http.NotFoundHandler(), &Commands{
+	address, stop := serveOn(t, file, Handler(fixture.NewLiveSource(fixture.Healthy()), http.NotFoundHandler(), &Commands{
 		Control: obedient{}, Credentials: Credentials{WebConfig: file, Passwords: []string{password}},
 	}, discard()))
 	post := func(name, password string) int {

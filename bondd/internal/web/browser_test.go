@@ -127,7 +127,7 @@ type pageServer struct {
 
 func newPageServer(t *testing.T, s *state.Snapshot) *pageServer {
 	t.Helper()
-	p := &pageServer{t: t, src: fixture.NewSource(s), address: "127.0.0.1:0"}
+	p := &pageServer{t: t, src: fixture.NewLiveSource(s), address: "127.0.0.1:0"}
 	p.start()
 	t.Cleanup(p.halt)
 	return p
@@ -337,7 +337,7 @@ func TestBrowserSaysWhenItIsNotLive(t *testing.T) {
 
 func TestBrowserPollsWithoutEvents(t *testing.T) {
 	b := newBrowser(t)
-	src := fixture.NewSource(fixture.Healthy())
+	src := fixture.NewLiveSource(fixture.Healthy())
 	h := Handler(src, http.NotFoundHandler(), nil, discard())
 	address, stop := serveOn(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/events") {

@@ -96,7 +96,7 @@ func scraped() http.Handler {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "bondd_build_info 1\n")
 	})
-	return Handler(fixture.NewSource(fixture.Healthy()), metrics, nil, discard())
+	return Handler(fixture.NewLiveSource(fixture.Healthy()), metrics, nil, discard())
 }
 
 // A source that holds open what it can does not delay another source, and its own

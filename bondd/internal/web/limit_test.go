@@ -103,7 +103,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 			write(w, body)
 		}
 	})
-	address, _ := serveOn(t, "", Handler(fixture.NewSource(fixture.Healthy()), metrics, nil, discard()))
+	address, _ := serveOn(t, "", Handler(fixture.NewLiveSource(fixture.Healthy()), metrics, nil, discard()))
 	for i := range 33 {
 		// A source has a share of its own of the connections.
 		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/8))}}

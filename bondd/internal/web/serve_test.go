@@ -37,7 +37,7 @@ func serveOn(t *testing.T, webConfig string, h http.Handler) (address string, st
 }
 
 func TestServeStopsWithOpenStreams(t *testing.T) {
-	src := fixture.NewSource(fixture.Healthy())
+	src := fixture.NewLiveSource(fixture.Healthy())
 	address, stop := serveOn(t, "", Handler(src, http.NotFoundHandler(), nil, discard()))
 	response, err := http.Get(address + "/api/v1/events")
 	if err != nil {
@@ -64,7 +64,7 @@ func TestServeWithUsers(t *testing.T) {
 	if err := os.WriteFile(file, []byte("basic_auth_users:\n  admin: "+string(hash)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address, stop := serveOn(t, file, Handler(fixture.NewSource(fixture.Healthy()), http.NotFoundHandler(), nil, discard()))
+	address, stop := serveOn(t, file, Handler(fixture.NewLiveSource(fixture.Healthy()), http.NotFoundHandler(), nil, discard()))
 	for url, want := range map[string]int{
 		address: http.StatusUnauthorized,
 		strings.Replace(address, "://", "://admin:secret@", 1): http.StatusOK,
