@@ -88,7 +88,7 @@ func (ev LinkEvent) apply(c *Core) {
 	if l.up != ev.LinkUp {
 		l.set(ev.LinkUp, ev.Received)
 		if ev.LinkUp && c.wanted(ev.Index) {
-			c.probeHardware() // for its speed and duplex
+			c.linkReturned()
 		}
 	}
 	b := c.bondOf(ev.Index)

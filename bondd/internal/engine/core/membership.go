@@ -31,6 +31,7 @@ type hardware struct {
 	retryAt time.Time // when a failed or partial one is tried again
 	began   time.Time // when the last one that succeeded began
 	last    time.Time // when it came
+	linkAt  time.Time // when one is due for a link that returned; zero: none is
 }
 
 // membership is which NICs are the slaves of a bond.
@@ -55,6 +56,9 @@ const (
 	inventoryRetryFirst = time.Second
 	inventoryRetryMost  = 30 * time.Second
 	inventoryEvery      = time.Minute
+	// A link that returns may have another speed. Links that come and go all the
+	// time have the cards read no more often than this.
+	inventoryLinkEvery = time.Second
 )
 
 // Start begins: everything has to be looked at for the first time.
@@ -75,8 +79,18 @@ func (c *Core) probeHardware() {
 		h.again = true
 		return
 	}
-	h.wanted = true
+	h.wanted, h.linkAt = true, time.Time{}
 	c.out.Inventory = true
+}
+
+// linkReturned asks for the speed and duplex of a link that has returned.
+func (c *Core) linkReturned() {
+	h := &c.hardware
+	if !h.wanted && c.now.Sub(h.last) >= inventoryLinkEvery {
+		c.probeHardware()
+	} else if h.linkAt.IsZero() {
+		h.linkAt = c.now.Add(inventoryLinkEvery)
+	}
 }
 
 // interfacesChanged notes that a read has other interfaces than the one before.
@@ -108,7 +122,8 @@ func (h *hardware) index() {
 func (c *Core) repeatInventory() {
 	h := &c.hardware
 	switch {
-	case (h.err != "" || h.partial) && !c.now.Before(h.retryAt), h.err == "" && h.known && c.now.Sub(h.last) >= inventoryEvery:
+	case (h.err != "" || h.partial) && !c.now.Before(h.retryAt), h.err == "" && h.known && c.now.Sub(h.last) >= inventoryEvery,
+		!h.linkAt.IsZero() && !c.now.Before(h.linkAt):
 		c.probeHardware()
 	}
 }

@@ -330,7 +330,8 @@ func (c *checker) staticGroup() {
 		return
 	}
 	for _, n := range w.nics {
-		out := n.present && n.up && n.carrier && !n.master && w.setup.Kinds == nil
+		// A device that does not answer cannot be told to give its link up.
+		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil
 		switch {
 		case !out || c.disturbedNow() || !w.driver.carrier():
 			delete(c.outSince, n)
