@@ -126,26 +126,28 @@ func decodeOption(ad *netlink.AttributeDecoder, o *bonding.Option) string {
 		return strings.Join(targets, ",")
 	}
 	n := decodeNumber(ad, o.Form)
-	if word, ok := o.Word(n); ok {
+	if word, ok := o.Word(uint32(n)); ok {
 		return word
 	}
-	return strconv.FormatUint(uint64(n), 10) // of an enumeration: what only a newer kernel has
+	return strconv.FormatInt(n, 10) // also of an enumeration: what only a newer kernel has
 }
 
-func decodeNumber(ad *netlink.AttributeDecoder, f bonding.Form) uint32 {
+func decodeNumber(ad *netlink.AttributeDecoder, f bonding.Form) int64 {
 	switch f {
 	case bonding.FormU8:
-		return uint32(ad.Uint8())
+		return int64(ad.Uint8())
 	case bonding.FormU16:
-		return uint32(ad.Uint16())
+		return int64(ad.Uint16())
+	case bonding.FormS32:
+		return int64(ad.Int32())
 	}
-	return ad.Uint32()
+	return int64(ad.Uint32())
 }
 
 // decodeBond reads IFLA_INFO_DATA of a bond. Options that name a slave are left
 // as the decimal index; nameSlaves turns them into names once all links are known.
 func decodeBond(ad *netlink.AttributeDecoder) *state.BondLink {
-	b := &state.BondLink{Options: make(state.Options, 32)}
+	b := &state.BondLink{Options: make(state.Options)}
 	for o := range bonding.BondOptions() {
 		if o.Optional() {
 			b.Options[o.Name] = ""
