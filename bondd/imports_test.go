@@ -14,8 +14,9 @@ const module = "bondd.internal/"
 // rooms says what each package may import of this module, see
 // docs/architecture.md. What a package imports for its tests is free.
 var rooms = map[string][]string{
-	"config":  {"config/bonding"},
-	"hwprobe": nil,
+	"config":         {"config/bonding"},
+	"config/bonding": nil,
+	"hwprobe":        nil,
 
 	"bondd/internal/state":            {"config/bonding", "hwprobe"},
 	"bondd/internal/statefile":        nil,

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"bondd.internal/config/bonding"
 )
 
 // keyAliases are what other programs and people call the keys of a bond.
@@ -210,13 +212,20 @@ func unknownNetmask(table *value, key string) string {
 func valueAliases(option string) map[string]string {
 	switch option {
 	case "mode":
-		return map[string]string{
-			"lacp": "802.3ad", "lacpactive": "802.3ad", "ad": "802.3ad", "ieee8023ad": "802.3ad", "dynamic": "802.3ad",
-			"activepassive": "active-backup", "failover": "active-backup", "backup": "active-backup",
-			"ab":         "active-backup",
-			"roundrobin": "balance-rr", "rr": "balance-rr", "xor": "balance-xor", "loadbalance": "balance-xor",
-			"tlb": "balance-tlb", "alb": "balance-alb",
+		aliases := map[string]string{}
+		for mode, names := range map[bonding.Mode]string{
+			bonding.LACP:         "lacp lacpactive ad ieee8023ad dynamic",
+			bonding.ActiveBackup: "activepassive failover backup ab",
+			bonding.BalanceRR:    "roundrobin rr",
+			bonding.BalanceXOR:   "xor loadbalance",
+			bonding.BalanceTLB:   "tlb",
+			bonding.BalanceALB:   "alb",
+		} {
+			for _, name := range strings.Fields(names) {
+				aliases[name] = mode.String()
+			}
 		}
+		return aliases
 	case "xmit_hash_policy":
 		return map[string]string{
 			"layer4": "layer3+4", "l4": "layer3+4", "l34": "layer3+4", "l3l4": "layer3+4",
@@ -346,22 +355,18 @@ func wrongShape(key string, v *value, example string) string {
 
 // advise is the error of a value that an option does not take, where it can be
 // told what was meant, else nil.
-func (o *Option) advise(v *value) error {
+func (o option) advise(v *value) error {
 	switch o.Kind {
-	case KindEnum:
-		words := make([]string, len(o.Values))
-		for i, w := range o.Values {
-			words[i] = w.Name
-		}
-		return unknownValue(o.Name, v, words)
-	case KindDuration:
+	case bonding.KindEnum:
+		return unknownValue(o.Name, v, o.Words)
+	case bonding.KindDuration:
 		return checkDuration(o.Name, v)
-	case KindBool:
+	case bonding.KindBool:
 		if word, ok := boolFor(v); ok {
 			return fmt.Errorf("%s is true or false without quotes, not %s: write %s = %s",
 				o.Name, v.words(), o.Name, word)
 		}
-	case KindMAC:
+	case bonding.KindMAC:
 		if v.kind == kindOther {
 			return fmt.Errorf("%s is a MAC address, and strings must be quoted: write %s = %q", o.Name, o.Name, v.text)
 		}

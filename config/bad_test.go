@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"bondd.internal/config/bonding"
 )
 
 // bad has what people write by mistake, and what they are told: every finding,
@@ -478,14 +480,14 @@ ns_ip6_target = true
 	}},
 	{`[[bond]]
 arp_interval = "1s"
-arp_ip_target = [` + targets(maxTargets) + `
+arp_ip_target = [` + targets(bonding.MaxTargets) + `
   "10.0.1.1", "10.0.1.2"]
 `, []string{
 		`4:3: arp_ip_target has 18 entries, and the kernel takes at most 16`,
 	}},
 	{`[[bond]]
 arp_interval = "1s"
-ns_ip6_target = [` + strings.ReplaceAll(targets(maxTargets), "10.0.0.", "2001:db8::") + `
+ns_ip6_target = [` + strings.ReplaceAll(targets(bonding.MaxTargets), "10.0.0.", "2001:db8::") + `
   "fe80::1"]
 `, []string{
 		`4:3: ns_ip6_target has 17 entries, and the kernel takes at most 16`,
@@ -729,7 +731,7 @@ return_after = -1
 		`26:16: return_after is a number from 1 to 255, not -1`,
 	}},
 	{`[[bond]]
-` + paths(maxPaths) + `[[bond.path]]
+` + paths(bonding.MaxTargets) + `[[bond.path]]
 target = "10.0.1.1"
 `, []string{
 		`34:8: there are 17 paths, and bondd keeps at most 16`,

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // check finds what no key can be judged by alone.
@@ -44,47 +46,46 @@ func (p *parser) checkBond(b *bond) {
 
 // checkOptions checks what depends on more than one option.
 func (p *parser) checkOptions(b *bond) {
-	for i := range Table {
-		o := &Table[i]
+	for o := range settings() {
 		if b.given(o.Name) && b.good(o.Name, "mode") && !o.In(b.Mode()) {
-			p.add(b.place(o.Name), "mode %s has no %s, only %s has: take the line out, or change the mode", b.Mode(), o.Name, or(o.Modes))
+			p.add(b.place(o.Name), "mode %s has no %s, only %s has: take the line out, or change the mode", b.Mode(), o.Name, or(bonding.Names(o.Modes)))
 			b.broken[o.Name] = true
 		}
 	}
-	for i := range Table {
-		if o := &Table[i]; b.given(o.Name) && b.good(o.Name, "mode") {
+	for o := range settings() {
+		if b.given(o.Name) && b.good(o.Name, "mode") {
 			p.checkOption(b, o)
 		}
 	}
 	p.checkMonitor(b)
-	if b.good("mac", "fail_over_mac", "mode") && b.MAC != "" && b.Mode() == "active-backup" && b.Options["fail_over_mac"] == "active" {
+	if b.good("mac", "fail_over_mac", "mode") && b.MAC != "" && b.Mode() == bonding.ActiveBackup && b.Options["fail_over_mac"] == "active" {
 		p.add(b.place("mac"), "mac cannot be kept with fail_over_mac \"active\", which gives the bond the address of its active slave: take one of the two out")
 	}
 }
 
 // checkOption checks an option that the file gives and the mode has.
-func (p *parser) checkOption(b *bond, o *Option) {
+func (p *parser) checkOption(b *bond, o option) {
 	at, text := b.place(o.Name), b.Options[o.Name]
 	switch {
 	case o.MultipleOf != "":
 		if b.good(o.MultipleOf) {
 			p.checkMultiple(b, o)
 		}
-	case o.Kind == KindSlave:
+	case o.Kind == bonding.KindSlave:
 		if b.good("slaves") {
 			p.checkSlaveOption(b, o)
 		}
 	case text == o.Default:
-	case len(o.Effective) > 0 && !slices.Contains(o.Effective, b.Mode()):
-		p.add(at, "%s does nothing in mode %s, the kernel heeds it in %s only: take the line out, or change the mode", o.Name, b.Mode(), or(o.Effective))
+	case !o.EffectiveIn(b.Mode()):
+		p.add(at, "%s does nothing in mode %s, the kernel heeds it in %s only: take the line out, or change the mode", o.Name, b.Mode(), or(bonding.Names(o.Effective)))
 	case o.Needs != "" && b.good(o.Needs) && b.duration(o.Needs) == 0:
-		if needs, _ := LookupOption(o.Needs); !needs.In(b.Mode()) {
+		if needs, _ := bonding.Lookup(o.Needs); !needs.In(b.Mode()) {
 			p.add(at, "%s does nothing without %s, which mode %s does not have: take the line out, or change the mode", o.Name, o.Needs, b.Mode())
 		} else {
 			p.add(at, "%s does nothing without %s: set that too, in the place of miimon, or take the line out", o.Name, o.Needs)
 		}
 	}
-	if o.list() {
+	if o.Addresses() {
 		p.checkTwice(b, o.Name, o.Name, b.targets[o.Name])
 		p.checkOwn(b, o)
 	}
@@ -92,7 +93,7 @@ func (p *parser) checkOption(b *bond, o *Option) {
 
 // checkOwn sees to it that the bond is not its own target: whatever is cut, it
 // would answer itself.
-func (p *parser) checkOwn(b *bond, o *Option) {
+func (p *parser) checkOwn(b *bond, o option) {
 	if !b.good("addresses") {
 		return
 	}
@@ -123,7 +124,7 @@ func (p *parser) checkMonitor(b *bond) {
 	}
 }
 
-func (p *parser) checkMultiple(b *bond, o *Option) {
+func (p *parser) checkMultiple(b *bond, o option) {
 	at := b.place(o.Name)
 	d, step := b.duration(o.Name), b.duration(o.MultipleOf)
 	if step == 0 && b.ArpInterval() > 0 && !b.given(o.MultipleOf) {
@@ -151,7 +152,7 @@ func (p *parser) checkMultiple(b *bond, o *Option) {
 	p.add(at, "%s %q is not a multiple of %s %q, the kernel would make it %q: write %s", o.Name, d, o.MultipleOf, step, below, or(right))
 }
 
-func (p *parser) checkSlaveOption(b *bond, o *Option) {
+func (p *parser) checkSlaveOption(b *bond, o option) {
 	ref := b.Options[o.Name]
 	if ref == "" || b.Auto || slices.Contains(b.Slaves, ref) {
 		return

@@ -2,8 +2,9 @@ package config
 
 import (
 	"net/netip"
-	"slices"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // A Config is a configuration that passed every check: what is in it can be
@@ -35,9 +36,9 @@ type Bond struct {
 	Slaves []string
 	Auto   bool
 
-	// Options has every option of the table that the kernel takes in the mode
+	// Options has every one of bonding.Settings that the kernel takes in the mode
 	// and beside the link monitor, with the value that the file gives or else
-	// the default, in the kernel's text form. See Table for names and forms.
+	// the default, in the kernel's text form, see bonding.Kind.
 	Options map[string]string
 
 	MAC string // lower-case with colons; empty: the first slave's
@@ -98,12 +99,8 @@ func newBond() Bond {
 	return Bond{Name: defaultName, Auto: true, Options: map[string]string{}, PathPolicy: "all"}
 }
 
-// Mode is the kernel's name of the bond's mode.
-func (b *Bond) Mode() string { return b.Options["mode"] }
-
-// HasActiveSlave reports whether the mode has one slave that is the active one
-// and can be chosen.
-func (b *Bond) HasActiveSlave() bool { return slices.Contains(modesActive, b.Mode()) }
+// Mode is the bond's mode.
+func (b *Bond) Mode() bonding.Mode { return bonding.Mode(b.Options["mode"]) }
 
 // Miimon is the interval of the link monitor; 0 with the ARP monitor.
 func (b *Bond) Miimon() time.Duration { return b.duration("miimon") }

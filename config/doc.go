@@ -17,7 +17,7 @@
 //	advice.go    keys and values as they were probably meant
 //	warn.go      what is good and hardly means what was wanted
 //	summary.go   what a good file means, in four lines for each bond
-//	options.go   Table, the kernel's bonding options, which drives all of them
+//	options.go   the driver's options, row by row of package bonding's table
 //	encode.go    Config back to TOML
 //
 // The file bondd.toml beside this text is a commented sample of everything that

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // TOML writes the configuration in its canonical form, every key that has a
@@ -36,9 +38,9 @@ func (w *writer) bond(b *Bond) {
 	} else {
 		list(w, "slaves", b.Slaves, func(s string) string { return s })
 	}
-	for i := range Table {
-		if text, ok := b.Options[Table[i].Name]; ok {
-			w.option(&Table[i], text)
+	for o := range settings() {
+		if text, ok := b.Options[o.Name]; ok {
+			w.option(o, text)
 		}
 	}
 	if b.MAC != "" {
@@ -86,16 +88,16 @@ func (w *writer) path(t *Path) {
 }
 
 // option writes an option that has this value in the kernel's text form.
-func (w *writer) option(o *Option, text string) {
+func (w *writer) option(o option, text string) {
 	switch {
 	case text == "": // none
-	case o.Kind == KindInteger:
+	case o.Kind == bonding.KindInteger:
 		fmt.Fprintf(w, "%s = %s\n", o.Name, text)
-	case o.Kind == KindBool:
+	case o.Kind == bonding.KindBool:
 		fmt.Fprintf(w, "%s = %t\n", o.Name, text == "1")
-	case o.Kind == KindDuration:
+	case o.Kind == bonding.KindDuration:
 		w.text(o.Name, (time.Duration(units(text)) * o.Unit).String())
-	case o.list():
+	case o.Addresses():
 		list(w, o.Name, strings.Split(text, ","), func(s string) string { return s })
 	default:
 		w.text(o.Name, text)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
+
+	"bondd.internal/config/bonding"
 )
 
 // seed gives a fuzz test every text of the other tests.
@@ -112,7 +114,7 @@ func FuzzDocument(f *testing.F) {
 type piece struct {
 	first, second, web string // references, path of a file
 	mode               uint8
-	rows               uint64 // which rows of Table are set, by their places
+	rows               uint64 // which options are set, by their places
 	choice             int64  // what they are set to
 	miimon, delay      int64  // ms, and how many of these
 	bits               uint8  // what else is said
@@ -129,40 +131,39 @@ func (c *piece) compose() []byte {
 	w.text("web_config", c.web)
 	w.table("[[bond]]")
 	list(&w, "slaves", []string{c.first, c.second}, func(s string) string { return s })
-	mode := Table[0].Values[int(c.mode)%len(Table[0].Values)].Name
-	w.text("mode", mode)
+	mode := bonding.Modes()[int(c.mode)%len(bonding.Modes())]
+	w.text("mode", mode.String())
 	arp := c.rows&1 != 0 // the place of mode
 	if !arp {
 		w.text("miimon", (time.Duration(c.miimon) * time.Millisecond).String())
 	}
-	for i := range Table {
-		o := &Table[i]
-		set := c.rows&(1<<i) != 0 && o.In(mode) && (len(o.Effective) == 0 || slices.Contains(o.Effective, mode))
+	for i, o := range slices.Collect(settings()) {
+		set := c.rows&(1<<i) != 0 && o.EffectiveIn(mode)
 		if !set || o.Name == "mode" || o.Name == "miimon" || arp && o.MultipleOf != "" || !arp && (o.Name == "arp_interval" || o.Needs != "") {
 			continue
 		}
 		choice := c.choice>>(i%8+1) ^ c.choice
 		within := func(low, high int64) int64 { return low + int64(uint64(choice)%uint64(high-low+1)) }
 		switch o.Kind {
-		case KindEnum:
-			w.text(o.Name, o.Values[within(0, int64(len(o.Values))-1)].Name)
-		case KindInteger:
+		case bonding.KindEnum:
+			w.text(o.Name, o.Words[within(0, int64(len(o.Words))-1)])
+		case bonding.KindInteger:
 			w.option(o, strconv.FormatInt(within(o.Min, o.Max), 10))
-		case KindBool:
+		case bonding.KindBool:
 			w.option(o, strconv.FormatInt(within(0, 1), 10))
-		case KindDuration:
+		case bonding.KindDuration:
 			n := within(o.Min, o.Max)
 			if o.MultipleOf != "" {
 				n = c.miimon * c.delay
 			}
 			w.option(o, strconv.FormatInt(n, 10))
-		case KindSlave:
+		case bonding.KindSlave:
 			w.text(o.Name, c.second)
-		case KindMAC:
+		case bonding.KindMAC:
 			w.text(o.Name, fmt.Sprintf("02:00:00:00:00:%02x", within(0, 255)))
-		case KindIPv4s:
+		case bonding.KindIPv4s:
 			w.option(o, fmt.Sprintf("10.0.0.%d,10.0.1.%d", within(1, 254), within(1, 254)))
-		case KindIPv6s:
+		case bonding.KindIPv6s:
 			w.option(o, fmt.Sprintf("2001:db8::%x,fe80::%x", within(1, 254), within(1, 254)))
 		}
 	}
@@ -184,7 +185,7 @@ func (c *piece) compose() []byte {
 		w.text("interval", time.Duration(c.interval).String())
 		w.text("timeout", time.Duration(c.timeout).String())
 	}
-	if c.bits&16 != 0 && slices.Contains(modesActive, mode) {
+	if c.bits&16 != 0 && mode.HasActiveSlave() {
 		w.table("[[bond.slave]]")
 		w.text("name", c.first)
 		fmt.Fprintf(&w, "prio = %d\n", c.prio)
@@ -239,14 +240,14 @@ func TestRoundTrip(t *testing.T) {
 		c := mustParse(t, string(piece.compose()))
 		checkRoundTrip(t, c)
 		for name, text := range c.Bonds[0].Options {
-			if o, _ := LookupOption(name); text != o.Default {
+			if o, _ := bonding.Lookup(name); text != o.Default {
 				changed[name] = true
 			}
 		}
 	}
-	for i := range Table {
-		if !changed[Table[i].Name] {
-			t.Errorf("%s was never anything but its default", Table[i].Name)
+	for o := range settings() {
+		if !changed[o.Name] {
+			t.Errorf("%s was never anything but its default", o.Name)
 		}
 	}
 }

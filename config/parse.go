@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"bondd.internal/config/bonding"
 )
 
 // MaxSize is the size in bytes that a configuration file may have.
@@ -186,11 +188,11 @@ var (
 	httpKeys     = []string{"listen", "web_config"}
 )
 
-// bondKeys are the keys of a bond: the options of Table, and the rest.
+// bondKeys are the keys of a bond: the options of the driver, and the rest.
 func bondKeys() []string {
 	keys := []string{"name", "slaves", "mac", "mtu", "addresses", "broadcast", "dhcp4", "gateways", "dns"}
-	for i := range Table {
-		keys = append(keys, Table[i].Name)
+	for o := range settings() {
+		keys = append(keys, o.Name)
 	}
 	return append(keys, "path_policy", "path", "slave", "damping")
 }
@@ -421,7 +423,7 @@ func (p *parser) bond(v *value) *bond {
 	fields = append(fields,
 		p.word("path_policy", &b.PathPolicy, "all", "any"),
 		field{"path", func(v *value) {
-			p.series(v, "path", "bond.path", maxPaths, func(v *value) {
+			p.series(v, "path", "bond.path", bonding.MaxTargets, func(v *value) {
 				t := p.path(v)
 				b.paths, b.Paths = append(b.paths, t), append(b.Paths, t.Path)
 			})
@@ -436,8 +438,7 @@ func (p *parser) bond(v *value) *bond {
 		}},
 		field{"damping", func(v *value) { p.damping(b, v) }},
 	)
-	for i := range Table {
-		o := &Table[i]
+	for o := range settings() {
 		fields = append(fields, field{o.Name, func(v *value) { p.option(b, o, v) }})
 	}
 	b.places = p.table("[[bond]]", v, fields, notHere)
@@ -454,8 +455,8 @@ func (p *parser) bond(v *value) *bond {
 }
 
 // option reads a bonding option into Options.
-func (p *parser) option(b *bond, o *Option, v *value) {
-	if !o.list() {
+func (p *parser) option(b *bond, o option, v *value) {
+	if !o.Addresses() {
 		text, err := o.parse(v)
 		if err != nil {
 			err = cmp.Or(o.advise(v), err)
@@ -472,8 +473,8 @@ func (p *parser) option(b *bond, o *Option, v *value) {
 		texts = append(texts, ip.String())
 		return err
 	})
-	if n := len(v.items); n > maxTargets && n <= maxItems {
-		p.add(v.items[maxTargets].at, "%s has %d entries, and the kernel takes at most %d", o.Name, n, maxTargets)
+	if n := len(v.items); n > bonding.MaxTargets && n <= maxItems {
+		p.add(v.items[bonding.MaxTargets].at, "%s has %d entries, and the kernel takes at most %d", o.Name, n, bonding.MaxTargets)
 	}
 	b.Options[o.Name] = strings.Join(texts, ",")
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"bondd.internal/config/bonding"
 )
 
 // byValue compares addresses with ==.
@@ -302,7 +304,7 @@ func TestModes(t *testing.T) {
 		"balance-alb":   {`"balance-alb"`, `6`, `"6"`},
 	} {
 		for _, text := range texts {
-			if got := mustParse(t, "[[bond]]\nmode = "+text).Bonds[0].Mode(); got != want {
+			if got := mustParse(t, "[[bond]]\nmode = "+text).Bonds[0].Mode(); got.String() != want {
 				t.Errorf("mode = %s is %q, want %q", text, got, want)
 			}
 		}
@@ -332,9 +334,9 @@ func TestAccepted(t *testing.T) {
 		"only IPv6 asked":            "mode = 0\narp_interval = \"1s\"\nns_ip6_target = [\"fe80::1\"]",
 		"miimon off, ARP on":         "miimon = \"0s\"\narp_interval = \"1s\"\narp_ip_target = [\"10.0.0.1\"]",
 		"miimon on, ARP off":         "miimon = \"100ms\"\narp_interval = \"0s\"",
-		"as many targets as fit":     "arp_interval = \"1s\"\narp_ip_target = [" + targets(maxTargets) + "]",
+		"as many targets as fit":     "arp_interval = \"1s\"\narp_ip_target = [" + targets(bonding.MaxTargets) + "]",
 		"a path beside ARP":          "arp_interval = \"1s\"\narp_ip_target = [\"10.0.0.1\"]\n[[bond.path]]\ntarget = \"10.0.0.1\"",
-		"as many paths as fit":       paths(maxPaths),
+		"as many paths as fit":       paths(bonding.MaxTargets),
 		"a MAC that stays":           "mac = \"02:00:5e:10:00:01\"\nfail_over_mac = \"follow\"",
 		"a MAC and no other say":     "mac = \"02:00:5e:10:00:01\"\nfail_over_mac = \"none\"",
 		"widest path":                "[[bond.path]]\ntarget = \"fe80::1\"\ninterval = \"1h\"\ntimeout = \"59m\"\nmissed_max = 255\nreturn_after = 255",
@@ -386,8 +388,8 @@ func TestBools(t *testing.T) {
 func TestHasActiveSlave(t *testing.T) {
 	for n, want := range []bool{false, true, false, false, false, true, true} {
 		b := mustParse(t, fmt.Sprintf("[[bond]]\nmode = %d", n)).Bonds[0]
-		if _, primary := b.Options["primary"]; b.HasActiveSlave() != want || primary != want {
-			t.Errorf("mode %d: HasActiveSlave %t, a primary %t, want %t", n, b.HasActiveSlave(), primary, want)
+		if _, primary := b.Options["primary"]; b.Mode().HasActiveSlave() != want || primary != want {
+			t.Errorf("mode %d: HasActiveSlave %t, a primary %t, want %t", n, b.Mode().HasActiveSlave(), primary, want)
 		}
 	}
 }

@@ -419,9 +419,9 @@ func stringFor(s string) string {
 // listKeys are the keys whose values are lists of strings.
 func listKeys() []string {
 	keys := []string{"slaves", "addresses", "gateways", "dns"}
-	for i := range Table {
-		if Table[i].list() {
-			keys = append(keys, Table[i].Name)
+	for o := range settings() {
+		if o.Addresses() {
+			keys = append(keys, o.Name)
 		}
 	}
 	return keys

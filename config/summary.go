@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // Summary says what the configuration means, in four lines for each bond.
@@ -54,7 +56,7 @@ func (b *Bond) slaveWords() string {
 		return text
 	}
 	text := strings.Join(b.Slaves, ", ")
-	if !b.HasActiveSlave() || len(b.Slaves) == 1 {
+	if !b.Mode().HasActiveSlave() || len(b.Slaves) == 1 {
 		return text
 	}
 	rank := slices.Clone(b.Slaves)
@@ -71,18 +73,17 @@ func (b *Bond) slaveWords() string {
 // modeWords has the mode, how slaves are checked, and the options that the file
 // sets to something else than what they would be without it.
 func (b *Bond) modeWords() string {
-	words := []string{b.Mode()}
+	words := []string{b.Mode().String()}
 	usual := *b
 	usual.Options = map[string]string{}
 	for _, name := range []string{"mode", "miimon", "arp_interval", "primary"} {
 		usual.Options[name] = b.Options[name]
 	}
 	fillDefaults(&usual)
-	for i := range Table {
-		o := &Table[i]
+	for o := range settings() {
 		text, ok := b.Options[o.Name]
 		switch {
-		case o.Name == "mode", o.Name == "primary", o.list():
+		case o.Name == "mode", o.Name == "primary", o.Addresses():
 		case o.Name == "miimon" && b.Miimon() > 0:
 			words = append(words, "miimon "+b.Miimon().String())
 		case o.Name == "arp_interval" && b.ArpInterval() > 0:
@@ -109,11 +110,11 @@ func (b *Bond) modeWords() string {
 }
 
 // words is a value of Options as a person writes it.
-func (o *Option) words(text string) string {
+func (o option) words(text string) string {
 	switch o.Kind {
-	case KindBool:
+	case bonding.KindBool:
 		return fmt.Sprint(text == "1")
-	case KindDuration:
+	case bonding.KindDuration:
 		return (time.Duration(units(text)) * o.Unit).String()
 	}
 	return text

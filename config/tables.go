@@ -8,13 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // What the keys of the tables within a bond can be. A probe more often than
 // every 10 ms is a load, not a check; one less often than hourly finds nothing.
 const (
-	maxPaths = 16
-
 	minInterval, maxInterval = 10 * time.Millisecond, time.Hour
 	minTimeout               = time.Millisecond
 	minHalfLife, maxHalfLife = time.Second, time.Hour
@@ -94,6 +94,7 @@ func (p *parser) path(v *value) *path {
 // slave reads one [[bond.slave]].
 func (p *parser) slave(v *value) *slave {
 	s := &slave{}
+	prio, _ := bonding.LookupSlave("prio")
 	s.places = p.table("[[bond.slave]]", v, []field{
 		{"name", func(v *value) {
 			if p.isText(v, "name", "eth0") {
@@ -102,7 +103,7 @@ func (p *parser) slave(v *value) *slave {
 				s.ref = ref
 			}
 		}},
-		p.count("prio", &s.prio, math.MinInt32, math.MaxInt32),
+		p.count(prio.Name, &s.prio, prio.Min, prio.Max),
 	}, nil)
 	return s
 }
@@ -233,6 +234,7 @@ func (p *parser) checkSource(b *bond, t *path) {
 
 // checkPrios checks what [[bond.slave]] says of the slaves, and keeps it.
 func (p *parser) checkPrios(b *bond) {
+	prio, _ := bonding.LookupSlave("prio")
 	for i, s := range b.slaves {
 		at := s.place("name")
 		same := slices.IndexFunc(b.slaves[:i], func(o *slave) bool { return o.good("name") && o.ref == s.ref })
@@ -252,8 +254,8 @@ func (p *parser) checkPrios(b *bond) {
 		case !s.good("prio"):
 		case !s.given("prio"):
 			p.add(s.at, "this slave has no prio, and there is nothing else to say of it: write for example prio = 10")
-		case b.good("mode") && !b.HasActiveSlave():
-			p.add(s.place("prio"), "mode %s has no prio, only %s has: take the slave out, or change the mode", b.Mode(), or(modesActive))
+		case b.good("mode") && !prio.In(b.Mode()):
+			p.add(s.place("prio"), "mode %s has no prio, only %s has: take the slave out, or change the mode", b.Mode(), or(bonding.Names(prio.Modes)))
 		}
 	}
 }

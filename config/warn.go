@@ -105,8 +105,7 @@ func (w *warner) bond(b *bond) {
 		w.target(b, "target", t.Target, t.place("target"))
 		w.source(b, t)
 	}
-	for i := range Table {
-		o := &Table[i]
+	for o := range settings() {
 		for k, ip := range b.targets[o.Name] {
 			w.target(b, o.Name, ip, b.items[o.Name][k])
 		}

@@ -87,7 +87,7 @@ func (r *Runner) Run(ctx context.Context, bond string) (*Report, error) {
 // standbysOf are the slaves to try, in the configured order.
 func standbysOf(b *state.Bond) ([]string, error) {
 	switch {
-	case b.Mode != "active-backup":
+	case b.Mode.SharesTraffic():
 		return nil, refuse("%s is in mode %s, in which every slave carries traffic: a drill is for active-backup", b.Name, b.Mode)
 	case b.ActiveSlave == "":
 		return nil, refuse("%s has no active slave to begin with", b.Name)

@@ -19,6 +19,7 @@ import (
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 	"bondd.internal/hwprobe"
 )
 
@@ -492,7 +493,7 @@ func (e *Engine) checkPaths(b *config.Bond) {
 	if len(b.Paths) == 0 {
 		return
 	}
-	cfg := pathcheck.Config{Bond: b.Name, Strict: b.Mode() == "active-backup", Log: e.log}
+	cfg := pathcheck.Config{Bond: b.Name, Strict: b.Mode() == bonding.ActiveBackup, Log: e.log}
 	for _, p := range b.Paths {
 		cfg.Targets = append(cfg.Targets, pathcheck.Target{Addr: p.Target, Source: p.Source, Interval: p.Interval,
 			Timeout: p.Timeout, MissedMax: p.MissedMax, ReturnAfter: p.ReturnAfter})

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 )
 
 // A Bond is what a decision depends on.
@@ -64,14 +65,11 @@ type Slave struct {
 
 	// Paths are the states of the bond's paths from this slave, in the same
 	// order for every slave. Where none is checked, nothing is known.
-	Paths [MaxPaths]state.PathState
+	Paths [bonding.MaxTargets]state.PathState
 	// Proven are those of Paths, as bits, that have replied for long enough since
 	// the link came.
 	Proven uint
 }
-
-// MaxPaths is how many paths a bond can have.
-const MaxPaths = 16
 
 // Reselect is the policy of returning to a preferred slave, as bonding.rst has it.
 type Reselect uint8

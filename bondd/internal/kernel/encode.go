@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 )
 
 // encode turns an op into the one request that carries it out. index finds the
@@ -120,19 +121,21 @@ func linkMessage(index int, flags, change uint32, header netlink.HeaderFlags, at
 	return message(unix.RTM_NEWLINK, header, ifi, attrs)
 }
 
-// bondOptions appends IFLA_LINKINFO with these options, in the table's order.
+// bondOptions appends IFLA_LINKINFO with these options, in the table's order. The
+// driver applies them in an order of its own, whichever they come in
+// (bond_changelink, drivers/net/bonding/bond_netlink.c).
 func bondOptions(ae *netlink.AttributeEncoder, values state.Options, index func(string) (int, error)) error {
 	for name := range values {
-		if _, err := optionByName(options, name); err != nil {
-			return err
+		if _, ok := bonding.Lookup(name); !ok {
+			return errNoOption(name)
 		}
 	}
 	ae.Nested(unix.IFLA_LINKINFO, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.IFLA_INFO_KIND, "bond")
 		ae.Nested(unix.IFLA_INFO_DATA, func(ae *netlink.AttributeEncoder) error {
-			for i := range options {
-				if value, ok := values[options[i].name]; ok {
-					if err := options[i].encode(ae, value, index); err != nil {
+			for o := range bonding.BondOptions() {
+				if value, ok := values[o.Name]; ok {
+					if err := encodeOption(ae, o, value, index); err != nil {
 						return err
 					}
 				}
@@ -144,16 +147,18 @@ func bondOptions(ae *netlink.AttributeEncoder, values state.Options, index func(
 	return nil
 }
 
+func errNoOption(name string) error { return fmt.Errorf("bonding option %q is not known", name) }
+
 // slaveOption appends IFLA_LINKINFO with one option of a bond's slave.
 func slaveOption(ae *netlink.AttributeEncoder, name, value string) error {
-	o, err := optionByName(slaveOptions, name)
-	if err != nil {
-		return err
+	o, ok := bonding.LookupSlave(name)
+	if !ok {
+		return errNoOption(name)
 	}
 	ae.Nested(unix.IFLA_LINKINFO, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.IFLA_INFO_SLAVE_KIND, "bond")
 		ae.Nested(unix.IFLA_INFO_SLAVE_DATA, func(ae *netlink.AttributeEncoder) error {
-			return o.encode(ae, value, nil)
+			return encodeOption(ae, o, value, nil)
 		})
 		return nil
 	})

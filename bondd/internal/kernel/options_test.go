@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,74 +11,52 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 )
-
-// Every option that can be configured travels, with the words and numbers that
-// the configuration has for its values.
-func TestOptionsOfConfig(t *testing.T) {
-	for i := range config.Table {
-		row := &config.Table[i]
-		o, err := optionByName(options, row.Name)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for _, v := range row.Values {
-			if v.Number >= len(o.words) || o.words[v.Number] != v.Name {
-				t.Errorf("%s: %d is %q here, %q in the configuration", row.Name, v.Number, o.words, v.Name)
-			}
-		}
-		if len(row.Values) != len(o.words) {
-			t.Errorf("%s has %d words here, %d in the configuration", row.Name, len(o.words), len(row.Values))
-		}
-	}
-}
 
 // Values that every option can have, and the bytes of their attributes' values,
 // of the lengths that bond_policy and bond_fill_info have.
 var optionValues = []struct{ name, value, bytes string }{
 	{"mode", "802.3ad", "\x04"},
-	{"active_slave", "3", "\x03\x00\x00\x00"},
 	{"miimon", "50", "\x32\x00\x00\x00"},
 	{"updelay", "100", "\x64\x00\x00\x00"},
 	{"downdelay", "150", "\x96\x00\x00\x00"},
 	{"peer_notif_delay", "200", "\xc8\x00\x00\x00"},
-	{"arp_interval", "1000", "\xe8\x03\x00\x00"},
 	{"arp_ip_target", "192.0.2.1,192.0.2.9", "\x08\x00\x00\x00\xc0\x00\x02\x01" + "\x08\x00\x01\x00\xc0\x00\x02\x09"},
 	{"ns_ip6_target", "2001:db8::1", "\x14\x00\x00\x00\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"},
+	{"arp_interval", "1000", "\xe8\x03\x00\x00"},
 	{"arp_validate", "filter_backup", "\x06\x00\x00\x00"},
 	{"arp_all_targets", "all", "\x01\x00\x00\x00"},
+	{"arp_missed_max", "255", "\xff"},
 	{"primary", "4", "\x04\x00\x00\x00"},
 	{"primary_reselect", "better", "\x01"},
 	{"fail_over_mac", "follow", "\x02"},
-	{"xmit_hash_policy", "vlan+srcmac", "\x05"},
-	{"resend_igmp", "255", "\xff\x00\x00\x00"},
 	{"num_grat_arp", "0", "\x00"},
-	{"all_slaves_active", "1", "\x01"},
-	{"min_links", "2", "\x02\x00\x00\x00"},
-	{"lp_interval", "7", "\x07\x00\x00\x00"},
+	{"resend_igmp", "255", "\xff\x00\x00\x00"},
+	{"xmit_hash_policy", "vlan+srcmac", "\x05"},
 	{"packets_per_slave", "65535", "\xff\xff\x00\x00"},
+	{"all_slaves_active", "1", "\x01"},
+	{"tlb_dynamic_lb", "0", "\x00"},
+	{"lp_interval", "7", "\x07\x00\x00\x00"},
+	{"min_links", "2", "\x02\x00\x00\x00"},
 	{"lacp_active", "0", "\x00"},
 	{"lacp_rate", "fast", "\x01"},
 	{"ad_select", "count", "\x02"},
 	{"ad_actor_sys_prio", "65535", "\xff\xff"},
-	{"ad_user_port_key", "1023", "\xff\x03"},
 	{"ad_actor_system", "02:00:5e:10:00:01", "\x02\x00\x5e\x10\x00\x01"},
-	{"tlb_dynamic_lb", "0", "\x00"},
-	{"arp_missed_max", "255", "\xff"},
+	{"ad_user_port_key", "1023", "\xff\x03"},
 	{"coupled_control", "0", "\x00"},
+	{"active_slave", "3", "\x03\x00\x00\x00"},
 }
 
-// What is written is what is read, in the order in which the driver applies it,
-// and nothing is written that is not asked for.
+// What is written is what is read, in the order of the table, and nothing is written that is not asked for.
 func TestOptions(t *testing.T) {
 	all := make(state.Options)
 	for _, tt := range optionValues {
 		all[tt.name] = tt.value
 	}
-	if len(optionValues) != len(options) {
-		t.Errorf("%d options are tested, there are %d", len(optionValues), len(options))
+	if there := len(slices.Collect(bonding.BondOptions())); len(optionValues) != there {
+		t.Errorf("%d options are tested, there are %d", len(optionValues), there)
 	}
 	byIndex := func(name string) (int, error) { return strings.Index("0123456789", name), nil }
 	message := func(values state.Options) []byte {
@@ -97,11 +76,11 @@ func TestOptions(t *testing.T) {
 		if len(data) == 0 {
 			t.Fatalf("%s and what follows is not written", tt.name)
 		}
-		o, _ := optionByName(options, tt.name)
+		o, _ := bonding.Lookup(tt.name)
 		a := data[0]
 		data = data[1:]
-		if a.Type&nlaTypeMask != o.attr || string(a.Data) != tt.bytes {
-			t.Errorf("%s %s is written as attribute %d, %x; want %d, %x", tt.name, tt.value, a.Type&nlaTypeMask, a.Data, o.attr, tt.bytes)
+		if a.Type&nlaTypeMask != o.Attribute || string(a.Data) != tt.bytes {
+			t.Errorf("%s %s is written as attribute %d, %x; want %d, %x", tt.name, tt.value, a.Type&nlaTypeMask, a.Data, o.Attribute, tt.bytes)
 		}
 	}
 	l, err := decodeLink(append(ifinfo(7, 0), message(all)...))

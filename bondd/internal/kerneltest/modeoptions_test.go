@@ -3,7 +3,6 @@ package kerneltest
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 	"bondd.internal/image/guest/netlab"
 )
 
@@ -144,7 +144,7 @@ func asConfigured(t *testing.T, lan *netlab.LAN, d *daemon) {
 	for _, b := range c.Bonds {
 		have := n.Link(b.Name).Bond.Options
 		for name, want := range b.Options {
-			if row, _ := config.LookupOption(name); len(row.Effective) > 0 && !slices.Contains(row.Effective, b.Mode()) {
+			if row, _ := bonding.Lookup(name); !row.EffectiveIn(b.Mode()) {
 				continue
 			}
 			if have[name] != want {

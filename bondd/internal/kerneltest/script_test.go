@@ -84,7 +84,7 @@ func newStage(t *testing.T, s *simulator.Setup) *stage {
 	if s.Damping {
 		options = append(options, "[bond.damping]\nhalf_life = \"15s\"\nsuppress = 3\nreuse = 1")
 	}
-	lan := modeLAN(t, s.Mode)
+	lan := modeLAN(t, s.Mode.String())
 	if s.Slaves != 2 {
 		lan = netlab.NewLAN(t, s.Slaves)
 	}

@@ -244,7 +244,7 @@ func collect(ch chan<- prometheus.Metric, s *state.Snapshot) {
 }
 
 func collectBond(ch chan<- prometheus.Metric, b *state.Bond) {
-	bondInfo.send(ch, 1, b.Name, b.Mode, b.MAC.String())
+	bondInfo.send(ch, 1, b.Name, b.Mode.String(), b.MAC.String())
 	bondUp.send(ch, truth(b.Up), b.Name)
 	bondDegraded.send(ch, truth(b.Degraded), b.Name)
 	bondSlavesConfigured.send(ch, float64(b.Configured()), b.Name)

@@ -10,6 +10,7 @@ import (
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 )
 
 // A Target is what one bond should be.
@@ -84,7 +85,7 @@ func Plan(t *Target, n *state.Network, now time.Time) ([]state.Op, error) {
 	switch {
 	case bond == nil:
 		p.create()
-	case bond.Bond.Options["mode"] != p.want["mode"]:
+	case bond.Bond.Options.Mode() != p.want.Mode():
 		p.convert(bond)
 	default:
 		p.adopt(bond)
@@ -98,7 +99,7 @@ func Plan(t *Target, n *state.Network, now time.Time) ([]state.Op, error) {
 func Hold(t *Target, n *state.Network) []state.Op {
 	const option = "primary_reselect"
 	bond, want := n.Link(t.Bond.Name), t.options()
-	if !t.Hold || bond == nil || bond.Bond == nil || bond.Bond.Options["mode"] != want["mode"] {
+	if !t.Hold || bond == nil || bond.Bond == nil || bond.Bond.Options.Mode() != want.Mode() {
 		return nil
 	}
 	if have, told := bond.Bond.Options[option]; !told || have == want[option] {
@@ -160,19 +161,13 @@ func ownMAC(l *state.Link) state.MAC { return cmp.Or(l.PermanentMAC, l.MAC) }
 
 // ownMACs reports whether the slaves of a bond with these options keep addresses
 // of their own beside the bond's.
-func ownMACs(o state.Options) bool {
-	switch o["mode"] {
-	case "balance-tlb", "balance-alb":
-		return true
-	}
-	return failOverMAC(o)
-}
+func ownMACs(o state.Options) bool { return o.Mode().SwapsMACs() || failOverMAC(o) }
 
 // failOverMAC reports whether the driver changes addresses when it fails over.
 // It does not take one for the bond then (bond_set_mac_address).
 func failOverMAC(o state.Options) bool {
 	fom := o["fail_over_mac"]
-	return o["mode"] == "active-backup" && fom != "" && fom != "none"
+	return o.Mode() == bonding.ActiveBackup && fom != "" && fom != "none"
 }
 
 // create plans a bond that is not there.
@@ -202,7 +197,7 @@ func (p *planner) convert(bond *state.Link) {
 	p.empty(bond)
 	p.add(state.SetOption{Bond: p.name, Option: "mode", Value: p.want["mode"]})
 	fom := p.setMAC(bond, p.mac())
-	p.setOptions(func(row *config.Option) bool {
+	p.setOptions(func(row *bonding.Option) bool {
 		switch row.Name {
 		case "mode", "primary":
 			return false
@@ -248,9 +243,8 @@ func (p *planner) setMAC(bond *state.Link, mac state.MAC) (fom string) {
 }
 
 // setOptions plans the wanted options that pass the filter, in the table's order.
-func (p *planner) setOptions(filter func(*config.Option) bool) {
-	for i := range config.Table {
-		row := &config.Table[i]
+func (p *planner) setOptions(filter func(*bonding.Option) bool) {
+	for row := range bonding.Settings() {
 		if value, ok := p.want[row.Name]; ok && filter(row) {
 			p.add(state.SetOption{Bond: p.name, Option: row.Name, Value: value})
 		}
@@ -259,7 +253,7 @@ func (p *planner) setOptions(filter func(*config.Option) bool) {
 
 // differs reports whether a bond that has the right mode lacks an option's
 // wanted value, as far as writing it makes a difference.
-func (p *planner) differs(bond *state.Link, row *config.Option) bool {
+func (p *planner) differs(bond *state.Link, row *bonding.Option) bool {
 	have, told := bond.Bond.Options[row.Name]
 	want, asked := p.want[row.Name]
 	switch {
@@ -269,7 +263,7 @@ func (p *planner) differs(bond *state.Link, row *config.Option) bool {
 		return false // arp_interval ends it: in between the bond would have no monitor
 	case row.OnlyDown || row.OnlyEmpty:
 		// No bond is interrupted for what does nothing in its mode.
-		return len(row.Effective) == 0 || slices.Contains(row.Effective, p.want["mode"])
+		return row.EffectiveIn(p.want.Mode())
 	}
 	return true
 }
@@ -277,8 +271,8 @@ func (p *planner) differs(bond *state.Link, row *config.Option) bool {
 // adopt plans the differences of a bond that has the right mode.
 func (p *planner) adopt(bond *state.Link) {
 	var down, empty bool // what the differences ask for
-	for i := range config.Table {
-		if row := &config.Table[i]; p.differs(bond, row) {
+	for row := range bonding.Settings() {
+		if p.differs(bond, row) {
 			down, empty = down || row.OnlyDown, empty || row.OnlyEmpty
 		}
 	}
@@ -302,7 +296,7 @@ func (p *planner) adopt(bond *state.Link) {
 	}
 	// The monitor first: without one the driver takes no delays, and a slave
 	// that is enslaved must be watched from then on.
-	p.setOptions(func(row *config.Option) bool {
+	p.setOptions(func(row *bonding.Option) bool {
 		switch {
 		case row.Name == "primary":
 			return false
@@ -342,7 +336,7 @@ func (p *planner) fill(bond *state.Link, shared state.MAC) {
 			p.add(state.SetOption{Bond: p.name, Option: "primary", Value: primary})
 		}
 	}
-	if !p.Bond.HasActiveSlave() {
+	if !p.Bond.Mode().HasActiveSlave() {
 		return // the mode has no prio
 	}
 	for _, name := range p.Slaves {

@@ -19,6 +19,7 @@ import (
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 )
 
 // A fake is as much of the kernel's network as plans are about, with the rules
@@ -61,8 +62,8 @@ func (f *fake) do(_ context.Context, op state.Op) error {
 		}
 		// As the kernel makes it: every option of the message, in its order.
 		l := f.add(state.Link{Name: c.Name, Kind: "bond", MAC: c.MAC, MTU: 1500, Bond: &state.BondLink{Options: defaults()}})
-		for i := range config.Table {
-			name := config.Table[i].Name
+		for row := range bonding.Settings() {
+			name := row.Name
 			value, ok := c.Options[name]
 			if !ok {
 				continue
@@ -634,7 +635,7 @@ func checkTarget(t *testing.T, f *fake, target *Target) {
 	bond := f.Link("bond0")
 	have := bond.Bond.Options
 	for name, want := range target.Bond.Options {
-		row, _ := config.LookupOption(name)
+		row, _ := bonding.Lookup(name)
 		switch {
 		case name == "primary":
 			if want == "" || !slices.Contains(target.Slaves, want) || target.Hold {
@@ -642,7 +643,7 @@ func checkTarget(t *testing.T, f *fake, target *Target) {
 			}
 		case name == "primary_reselect" && target.Hold:
 			want = "failure"
-		case len(row.Effective) > 0 && !slices.Contains(row.Effective, have["mode"]) && (row.OnlyDown || row.OnlyEmpty):
+		case !row.EffectiveIn(have.Mode()) && (row.OnlyDown || row.OnlyEmpty):
 			continue
 		}
 		if have[name] != want {
@@ -667,7 +668,7 @@ func checkTarget(t *testing.T, f *fake, target *Target) {
 		if parked && (!l.Parked() || l.Master != 0) || in && l.Parked() {
 			t.Errorf("%s is %+v, want it parked: %t", l.Name, l, parked)
 		}
-		if in && target.Bond.HasActiveSlave() && l.Slave.Prio != target.Prio[l.Name] {
+		if in && target.Bond.Mode().HasActiveSlave() && l.Slave.Prio != target.Prio[l.Name] {
 			t.Errorf("%s has prio %d, want %d", l.Name, l.Slave.Prio, target.Prio[l.Name])
 		}
 		for _, a := range f.Addresses {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 )
 
 // A Difference is something that a slave lacks although the bond relies on it:
@@ -39,7 +40,7 @@ func Differences(t *Target, n *state.Network) []Difference {
 			d.Text = m.slave.Name + " is down, and a slave has to be up"
 		case m.mac != state.MAC{}:
 			// Some backups have the wrong address for a slave that may become the active one.
-			d.Deaf = m.mac == bond.MAC || bond.Bond.Options["mode"] == "balance-alb"
+			d.Deaf = m.mac == bond.MAC || bond.Bond.Options.Mode() == bonding.BalanceALB
 			d.Leave = m.leave
 			d.Text = fmt.Sprintf("%s has MAC %s, and %s relies on %s", m.slave.Name, m.slave.MAC, bond.Name, m.mac)
 		default:
@@ -50,9 +51,6 @@ func Differences(t *Target, n *state.Network) []Difference {
 	}
 	return list
 }
-
-// swapping are the modes in which the driver moves the slaves' MACs about.
-var swapping = []string{"balance-tlb", "balance-alb"}
 
 // A mend is one thing that a slave lacks.
 type mend struct {
@@ -78,7 +76,7 @@ func mends(t *Target, n *state.Network, bond *state.Link) []mend {
 		for _, l := range slaves {
 			if m, ok := macs[l.Index]; ok && kept(l) && active == (l.Index == bond.Bond.ActiveSlave) {
 				rigid := slices.Contains(t.Rigid, l.Name)
-				list = append(list, mend{slave: l, mac: m, wait: slices.Contains(t.Stuck, l.Name), leave: active && rigid && t.Bond.Mode() == "active-backup" && spare(slaves, l, macs) != nil})
+				list = append(list, mend{slave: l, mac: m, wait: slices.Contains(t.Stuck, l.Name), leave: active && rigid && t.Bond.Mode() == bonding.ActiveBackup && spare(slaves, l, macs) != nil})
 			}
 		}
 	}
@@ -90,7 +88,7 @@ func mends(t *Target, n *state.Network, bond *state.Link) []mend {
 		m := mend{slave: l, mtu: bond.MTU}
 		other := spare(slaves, l, macs) != nil
 		switch {
-		case t.Bond.Mode() == "active-backup" && l.Index == bond.Bond.ActiveSlave && other:
+		case t.Bond.Mode() == bonding.ActiveBackup && l.Index == bond.Bond.ActiveSlave && other:
 			m.leave, m.wait = true, true
 		case !other && l.MTU > bond.MTU:
 			// It loses nothing by it, and there is nothing else to carry the traffic.
@@ -138,10 +136,10 @@ func wantedMACs(bond *state.Link, slaves []*state.Link, before *state.Network) m
 	if bond.MAC.IsZero() {
 		return nil
 	}
-	mode, fom := bond.Bond.Options["mode"], bond.Bond.Options["fail_over_mac"]
+	mode, fom := bond.Bond.Options.Mode(), bond.Bond.Options["fail_over_mac"]
 	a := arrangement{bond: bond, slaves: slaves, before: before, want: make(map[int]state.MAC)}
 	switch {
-	case slices.Contains(swapping, mode):
+	case mode.SwapsMACs():
 		// bond_alb_handle_active_change, alb_handle_addr_collision_on_attach
 		// (bond_alb.c): the active slave has the bond's address, each of the
 		// others an address of its own from among those that the cards came with.
@@ -149,11 +147,11 @@ func wantedMACs(bond *state.Link, slaves []*state.Link, before *state.Network) m
 			a.activeHasTheBonds()
 			a.othersHaveTheirOwn()
 		}
-	case mode == "active-backup" && fom == "active":
+	case mode == bonding.ActiveBackup && fom == "active":
 		// The bond takes its active slave's address at a failover. What the
 		// others have is theirs, and the bond relies on none of it.
 		a.activeHasTheBonds()
-	case mode == "active-backup" && fom == "follow":
+	case mode == bonding.ActiveBackup && fom == "follow":
 		// bond_do_fail_over_mac: the active slave has the bond's, and the two
 		// swap at a failover. Those of the others may be random (bond_enslave).
 		if a.active() != nil {

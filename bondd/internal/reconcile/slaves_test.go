@@ -19,7 +19,7 @@ func slaved(t *testing.T, lines ...string) (*fake, *Target) {
 	}
 	target := &Target{Bond: bondConfig(lines...), Slaves: []string{"eth0", "eth1", "eth2"}}
 	converge(t, f, target)
-	if target.Bond.HasActiveSlave() {
+	if target.Bond.Mode().HasActiveSlave() {
 		f.Link("bond0").Bond.ActiveSlave = f.Link("eth0").Index
 	}
 	for i := range 3 {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"bondd.internal/config/bonding"
 )
 
 // A Network is the kernel's network state as read at one moment.
@@ -145,6 +147,9 @@ func (p *LACPPort) Carries() bool {
 //
 //	{"mode": "active-backup", "miimon": "100", "primary": "eth0"}
 type Options map[string]string
+
+// Mode is the bond's mode; empty where the kernel has not told it.
+func (o Options) Mode() bonding.Mode { return bonding.Mode(o["mode"]) }
 
 // MIIStatus is the bonding driver's view of a slave's link (include/uapi/linux/if_bonding.h).
 type MIIStatus uint8

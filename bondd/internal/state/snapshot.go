@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"bondd.internal/config/bonding"
 	"bondd.internal/hwprobe"
 )
 
@@ -74,7 +75,7 @@ func (s *Snapshot) FirstError() string {
 // A Bond is one bond as configured and as it is.
 type Bond struct {
 	Name        string
-	Mode        string // the kernel's name of the mode
+	Mode        bonding.Mode
 	MAC         MAC
 	MTU         int
 	Up          bool   // it carries traffic: up, with at least one healthy slave in use

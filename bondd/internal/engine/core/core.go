@@ -9,6 +9,7 @@ import (
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 )
 
 // Source says where the running configuration comes from.
@@ -237,4 +238,4 @@ func (c *Core) nameOf(index int) string {
 	return ""
 }
 
-func (b *bond) activeBackup() bool { return b.cfg.Mode() == "active-backup" }
+func (b *bond) activeBackup() bool { return b.cfg.Mode() == bonding.ActiveBackup }

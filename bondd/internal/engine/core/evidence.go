@@ -9,6 +9,7 @@ import (
 	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 )
 
 // A link is what is known of one interface from events and polls, which are
@@ -75,7 +76,7 @@ func (ev LinkEvent) apply(c *Core) {
 		c.prepare() // older than what was read since
 		return
 	}
-	if b := c.bondByIndex(ev.Index); b != nil && ev.Failover && b.cfg.HasActiveSlave() {
+	if b := c.bondByIndex(ev.Index); b != nil && ev.Failover && b.cfg.Mode().HasActiveSlave() {
 		c.driverMoved(b, ev.Active, ev.Received)
 	}
 	l := c.links[ev.Index]
@@ -348,7 +349,7 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 	first := c.inherit(b, l)
 	active := l.Bond.ActiveSlave
 	// A read may be older than our own write; the next one is not.
-	older := !b.actedAt.Before(now) && b.cfg.HasActiveSlave()
+	older := !b.actedAt.Before(now) && b.cfg.Mode().HasActiveSlave()
 	if !b.activeBackup() {
 		if !older {
 			b.active = active
@@ -475,7 +476,7 @@ func (c *Core) probe(b *bond) {
 // neither the configuration nor a lease gave it may be gone the next moment.
 func (c *Core) sender(b *bond) Sender {
 	// In balance-alb the driver rewrites the ARP that the bond sends.
-	s := Sender{Index: b.index, Quiet: b.cfg.Mode() == "balance-alb"}
+	s := Sender{Index: b.index, Quiet: b.cfg.Mode() == bonding.BalanceALB}
 	for _, a := range c.net.Addresses {
 		switch {
 		case a.Index != b.index || !a.Prefix.Addr().Is4():

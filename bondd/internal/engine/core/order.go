@@ -53,7 +53,7 @@ func (c *Core) check(o *Order) (b *bond, to int, err error) {
 		return nil, 0, &state.Refusal{Unknown: true, Why: fmt.Sprintf("%s has no slave %q", o.Bond, o.To)}
 	}
 	name := b.slaves[i].name
-	if !b.cfg.HasActiveSlave() {
+	if !b.cfg.Mode().HasActiveSlave() {
 		return refuse("%s is in mode %s, in which every slave carries traffic: there is none to switch to", o.Bond, b.cfg.Mode())
 	}
 	v := c.view(b)

@@ -87,7 +87,7 @@ func (c *Core) bondState(b *bond) state.Bond {
 	}
 	l := c.net.LinkByIndex(b.index)
 	if l != nil && l.Bond != nil {
-		s.Mode = l.Bond.Options["mode"]
+		s.Mode = l.Bond.Options.Mode()
 		s.MAC, s.MTU, s.Options, s.Counters = l.MAC, l.MTU, l.Bond.Options, l.Counters
 		for _, a := range c.net.Addresses {
 			if a.Index == l.Index && (!a.LinkLocal || b.owned.Address(&a) == state.OwnerConfiguration) {

@@ -7,6 +7,7 @@ import (
 	"bondd.internal/bondd/internal/failover"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 )
 
 // restrictions are what keeps the driver from using slaves as it likes.
@@ -184,7 +185,7 @@ func (b *bond) forget(now time.Time) {
 // come back; but a slave that joins is not used before both ends agree. Until
 // they do, its path is not judged.
 func (c *Core) excuse(b *bond, v *failover.Bond) {
-	if b.cfg.Mode() != "802.3ad" {
+	if b.cfg.Mode() != bonding.LACP {
 		return
 	}
 	for i := range v.Slaves {
@@ -258,20 +259,10 @@ const (
 	quietTrial = 8 * time.Second // a card needs up to 5 s from up to link
 )
 
-// staticGroup reports whether the switch takes the ports of a bond for one group
-// without LACP (bonding.rst, "Switch Configuration").
-func (b *bond) staticGroup() bool {
-	switch b.cfg.Mode() {
-	case "balance-rr", "balance-xor", "broadcast":
-		return true
-	}
-	return false
-}
-
 // quieten decides which of the parked NICs have to have no link. It reports
 // whether that has changed.
 func (c *Core) quieten(b *bond, v *failover.Bond) (changed bool) {
-	if !b.staticGroup() {
+	if !b.cfg.Mode().StaticGroup() {
 		return false
 	}
 	for name := range b.quiet {

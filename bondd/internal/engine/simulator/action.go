@@ -104,7 +104,7 @@ func (w *World) Do(a Action) error {
 		w.inventory = nil
 		if arg(1) == "fails" {
 			w.inventory = errors.New("no such device")
-		} else if w.driver.mode() != "active-backup" {
+		} else if w.driver.mode().SharesTraffic() {
 			w.check.disturbedFor(35 * time.Second) // until it is tried again
 		}
 	case "reads":

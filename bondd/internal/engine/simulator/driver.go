@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 )
 
 // A nic is a network card, its cable, and the switch port at the other end.
@@ -62,16 +63,7 @@ type driver struct {
 
 const bondIndex = 100
 
-func (d *driver) mode() string { return d.options["mode"] }
-
-// hasActive reports whether the mode has an active slave (bond_uses_primary).
-func (d *driver) hasActive() bool {
-	switch d.mode() {
-	case "active-backup", "balance-tlb", "balance-alb":
-		return true
-	}
-	return false
-}
+func (d *driver) mode() bonding.Mode { return d.options.Mode() }
 
 func (d *driver) number(option string) int {
 	n, _ := strconv.Atoi(d.options[option])
@@ -92,7 +84,7 @@ func (d *driver) inspect() {
 		return
 	}
 	ignoreUpdelay := d.active == nil
-	if d.mode() != "active-backup" {
+	if d.mode() != bonding.ActiveBackup {
 		ignoreUpdelay = true
 		for _, s := range d.slaves {
 			if s.mii == state.MIIUp {
@@ -132,7 +124,7 @@ func (d *driver) inspect() {
 				s.mii = state.MIIDown
 			case s.wait <= 0 || ignoreUpdelay:
 				s.mii = state.MIIUp
-				s.active = !d.hasActive()
+				s.active = !d.mode().HasActiveSlave()
 				ignoreUpdelay = false
 				reselect = reselect || d.active == nil || s.name == d.primary || s.prio > d.active.prio
 			default:
@@ -147,7 +139,7 @@ func (d *driver) inspect() {
 
 // reselect is bond_select_active_slave; force is bond->force_primary.
 func (d *driver) reselect(force bool) {
-	if !d.hasActive() {
+	if !d.mode().HasActiveSlave() {
 		return
 	}
 	if best := d.best(force); best != d.active {
@@ -272,7 +264,7 @@ func (d *driver) enslave(n *nic) error {
 		}
 	}
 	d.slaves = append(d.slaves, n)
-	if d.hasActive() {
+	if d.mode().HasActiveSlave() {
 		if n.mii == state.MIIUp || d.active == nil {
 			d.reselect(n.name == d.primary)
 		}
@@ -347,7 +339,7 @@ func (w *World) network() *state.Network {
 			options["primary"] = s.name
 		}
 	}
-	if !d.hasActive() {
+	if !d.mode().HasActiveSlave() {
 		delete(options, "primary")
 	}
 	bond := state.Link{Index: bondIndex, Name: "bond0", Kind: "bond", MAC: d.mac, MTU: d.mtu, Up: d.up,

@@ -7,6 +7,7 @@ import (
 
 	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 )
 
 // A checker checks what must hold after every step:
@@ -203,7 +204,7 @@ func (c *checker) moved(from, to *nic) {
 	}
 	c.moves = append(c.moves, m)
 	w := c.world
-	if c.byOther || to == nil || from == nil || w.driver.mode() != "active-backup" || !w.setup.Path || c.disturbedNow() {
+	if c.byOther || to == nil || from == nil || w.driver.mode() != bonding.ActiveBackup || !w.setup.Path || c.disturbedNow() {
 		return
 	}
 	// Whoever made it: the driver has to be kept from a slave that is not proven
@@ -298,14 +299,14 @@ func (c *checker) after() {
 	lost := false
 	switch {
 	case !d.exists || !d.up:
-	case d.hasActive():
+	case d.mode().HasActiveSlave():
 		lost = d.active == nil || !w.carries(d.active)
 	default:
 		for _, s := range d.slaves {
 			lost = lost || (s.mii == state.MIIUp || s.mii == state.MIIFail) && !w.carries(s)
 		}
 	}
-	if w.inventory != nil && d.mode() != "active-backup" {
+	if w.inventory != nil && d.mode() != bonding.ActiveBackup {
 		c.disturbedFor(3 * time.Second) // without an inventory nothing is planned, and so nothing parked
 	}
 	if w.targetDead || !lost || !proven || c.disturbedNow() {
@@ -324,9 +325,7 @@ func (c *checker) after() {
 // a card that is kept out of such a bond has none, but for the trials of its path.
 func (c *checker) staticGroup() {
 	w := c.world
-	switch w.driver.mode() {
-	case "balance-rr", "balance-xor", "broadcast":
-	default:
+	if !w.driver.mode().StaticGroup() {
 		return
 	}
 	for _, n := range w.nics {
@@ -356,7 +355,7 @@ func (w *World) carries(n *nic) bool {
 // moments at which nothing is under way.
 func (w *World) CheckLedger() error {
 	c := &w.check
-	if c.err != nil || c.lossy || w.unread != nil || w.run == 0 || w.driver.mode() != "active-backup" {
+	if c.err != nil || c.lossy || w.unread != nil || w.run == 0 || w.driver.mode() != bonding.ActiveBackup {
 		return c.err
 	}
 	snapshot, _ := w.core.Snapshot(w.now)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // Random is a script of that many actions, by a seed.
@@ -50,7 +52,8 @@ func randomWait(r *rand.Rand) time.Duration {
 	return time.Duration(r.Int64N(int64(longest[r.IntN(len(longest))]))).Round(100*time.Microsecond) + 100*time.Microsecond
 }
 
-var modes = []string{"active-backup", "active-backup", "active-backup", "balance-rr", "balance-xor", "broadcast", "balance-tlb", "balance-alb"}
+var modes = []bonding.Mode{bonding.ActiveBackup, bonding.ActiveBackup, bonding.ActiveBackup, bonding.BalanceRR, bonding.BalanceXOR,
+	bonding.Broadcast, bonding.BalanceTLB, bonding.BalanceALB}
 
 func randomSetup(r *rand.Rand) Setup {
 	s := Setup{Mode: modes[r.IntN(len(modes))], Slaves: 2 + r.IntN(2)}

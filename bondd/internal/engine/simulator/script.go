@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bondd.internal/config/bonding"
 )
 
 // A Script is a World and what happens in it. Its text begins with a line that
@@ -43,7 +45,11 @@ func parseSetup(line string) (Setup, error) {
 	if len(f) < 2 || f[0] != "world" {
 		return Setup{}, fmt.Errorf("%q is not a world", line)
 	}
-	s := Setup{Mode: f[1], Slaves: 2}
+	mode, err := bonding.ParseMode(f[1])
+	if err != nil {
+		return Setup{}, err
+	}
+	s := Setup{Mode: mode, Slaves: 2}
 	for _, word := range f[2:] {
 		key, value, _ := strings.Cut(word, "=")
 		var err error

@@ -14,6 +14,7 @@ import (
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 	"bondd.internal/hwprobe"
 )
 
@@ -21,7 +22,7 @@ type probeSlave = core.ProbeSlave
 
 // Setup says what a World begins with.
 type Setup struct {
-	Mode    string
+	Mode    bonding.Mode
 	Slaves  int // 2 or more: eth0, eth1, …
 	Primary string
 	Path    bool // a path is checked
@@ -103,12 +104,12 @@ func configuration(s Setup) *config.Config {
 	for i := range s.Slaves {
 		b.Slaves = append(b.Slaves, fmt.Sprintf("eth%d", i))
 	}
-	b.Options["mode"] = s.Mode
+	b.Options["mode"] = s.Mode.String()
 	b.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}
 	for _, name := range []string{"primary", "primary_reselect"} {
 		delete(b.Options, name)
 	}
-	if b.HasActiveSlave() {
+	if b.Mode().HasActiveSlave() {
 		b.Options["primary_reselect"] = "failure"
 		if s.Primary != "" {
 			b.Options["primary"], b.Options["primary_reselect"] = s.Primary, "always"

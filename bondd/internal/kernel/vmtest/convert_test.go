@@ -13,6 +13,7 @@ import (
 	"bondd.internal/bondd/internal/reconcile"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
+	"bondd.internal/config/bonding"
 	"bondd.internal/image/guest/netlab"
 )
 
@@ -104,8 +105,7 @@ func (h *host) check(goal *reconcile.Target) {
 	n := h.network()
 	bond := n.Link("bond0")
 	for name, want := range goal.Bond.Options {
-		row, _ := config.LookupOption(name)
-		if len(row.Effective) > 0 && name == "fail_over_mac" && goal.Bond.Mode() != "active-backup" {
+		if name == "fail_over_mac" && goal.Bond.Mode() != bonding.ActiveBackup {
 			continue
 		}
 		if got := bond.Bond.Options[name]; got != want {

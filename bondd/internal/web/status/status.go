@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 	"bondd.internal/hwprobe"
 )
 
@@ -33,7 +34,7 @@ const latestSwitches = 5
 // A Bond is one bond as configured and as it is.
 type Bond struct {
 	Name      string         `json:"name"`
-	Mode      string         `json:"mode"` // the kernel's name of the mode
+	Mode      bonding.Mode   `json:"mode"` // the kernel's name of the mode
 	Up        bool           `json:"up"`   // it carries traffic
 	MAC       state.MAC      `json:"mac"`
 	MTU       int            `json:"mtu"` // bytes

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 	"bondd.internal/hwprobe"
 )
 
@@ -130,7 +131,7 @@ func (b Bond) Traffic() string {
 	switch {
 	case len(active) == 1:
 		text = "traffic on " + active[0]
-	case len(active) > 1 && b.Mode == "broadcast":
+	case len(active) > 1 && b.Mode == bonding.Broadcast:
 		text = "every frame leaves on " + List(active)
 	case len(active) > 1:
 		text = "traffic shared by " + List(active)
