@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // A Source publishes snapshots.
@@ -68,7 +68,7 @@ func secure(next http.Handler) http.Handler {
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	h.writeJSON(w, http.StatusOK, status.At(h.src.Snapshot(), time.Now()))
+	h.writeJSON(w, http.StatusOK, report.At(h.src.Snapshot(), time.Now()))
 }
 
 // health is what /healthz answers.

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // start serves a snapshot with a stand-in for the metrics.
@@ -178,7 +178,7 @@ func TestHealthAndReadiness(t *testing.T) {
 func TestStatusFollowsTheSource(t *testing.T) {
 	src, server := start(t, fixture.Healthy())
 	src.Publish(fixture.Degraded())
-	var got status.Status
+	var got report.Status
 	if err := json.Unmarshal([]byte(do(t, server, http.MethodGet, "/api/v1/status").body), &got); err != nil {
 		t.Fatal(err)
 	}

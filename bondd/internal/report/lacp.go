@@ -1,4 +1,4 @@
-package status
+package report
 
 import "bondd.internal/bondd/internal/state"
 
