@@ -46,7 +46,15 @@ func TestNamesInJSON(t *testing.T) {
 		"bonds.0.slaves.0.path_up":              true,
 		"bonds.0.slaves.1.path_up":              nil,
 		"bonds.0.slaves.0.state":                "active",
-		"bonds.0.slaves.1.state":                "backup",
+		"bonds.0.slaves.0.condition":            "active",
+		"bonds.0.slaves.0.word":                 "carries traffic",
+		"bonds.0.slaves.0.level":                "good",
+		"bonds.0.slaves.0.sentence":             "eth0 carries traffic",
+		"bonds.0.slaves.0.usable":               true,
+		"bonds.0.slaves.1.condition":            "absent",
+		"bonds.0.slaves.1.usable":               false,
+		"bonds.0.problem":                       "mac:52:54:00:12:34:a7 is missing",
+		"bonds.0.slaves.1.state":                nil,
 		"bonds.0.slaves.0.mii_status":           "up",
 		"bonds.0.slaves.0.suppressed":           false,
 		"bonds.0.slaves.0.speed_mbps":           1000.0,
@@ -95,6 +103,7 @@ func TestNamesInJSON(t *testing.T) {
 		"bonds.0.slaves.0.paths.0.state": "down",
 	})
 	checkNames(t, report.From(fixture.Degraded()), map[string]any{
+		"bonds.0.slaves.1.state":         "backup",
 		"bonds.0.slaves.1.path_up":       nil,
 		"bonds.0.slaves.1.paths.0.state": "unknown",
 	})
@@ -108,6 +117,7 @@ func TestNamesInJSON(t *testing.T) {
 	})
 	checkNames(t, report.From(fixture.Parked()), map[string]any{
 		"bonds.0.slaves.1.parked": true,
+		"bonds.0.slaves.1.state":  nil,
 	})
 	checkNames(t, report.From(fixture.HalfOpen()), map[string]any{
 		"bonds.0.lacp.aggregator":             1.0,
@@ -241,17 +251,17 @@ func TestHeadline(t *testing.T) {
 	want := map[string]string{
 		"healthy":       "bond0 is healthy: traffic on eth0, eth1 ready",
 		"degraded":      "bond0 is degraded: eth1 has no link",
-		"down":          "bond0 is down: eth0 and eth1 have no link",
-		"missing":       "bond0 is degraded: mac:52:54:00:12:34:a7 is missing: no card in this machine answers to it",
-		"left-out":      "bond0 is degraded: eth1 is left out: its chipset is not eth0's",
+		"down":          "bond0 is down: eth0 has no link, eth1 has no link",
+		"missing":       "bond0 is degraded: mac:52:54:00:12:34:a7 is missing",
+		"left-out":      "bond0 is degraded: eth1 is left out",
 		"broken-config": "bond0 is healthy: traffic on eth0, eth1 ready",
 		"no-nic":        "No bond: there is no Ethernet card to bond",
 		"starting":      "No bond yet: the configuration is not applied",
 		"broadcast":     "bond0 is healthy: every frame leaves on eth0 and eth1",
 		"round-robin":   "bond0 is healthy: traffic shared by eth0 and eth1",
-		"single":        "bond0 is healthy: traffic on eth0",
-		"many":          "bond0 is degraded: enp4s0f1 has no link, enp5s0f1 is left out, enp6s0f1 is missing, enp7s0f1 is held out",
-		"several":       "bond2 is down: eth4 and eth5 have no link",
+		"single":        "bond0 is degraded: eth0 is the only card: there is nothing to fail over to",
+		"many":          "bond0 is degraded: enp3s0f1 has a link, but no path to 2001:db8:1234:5678::1, which answers other slaves: look at its cable, its switch port and the card itself, enp4s0f1 has no link, enp5s0f1 is left out, enp6s0f1 is missing, enp7s0f1 flaps and is held out",
+		"several":       "bond2 is down: eth4 has no link, eth5 has no link",
 
 		"detached":       "bond0 is degraded: eth0 is detached: its device no longer replies, although its interface is there; power cycle the machine, and replace the card if that does not help",
 		"path-dead":      "bond0 is degraded: eth0 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself",
@@ -259,9 +269,11 @@ func TestHeadline(t *testing.T) {
 		"suppressed":     "bond0 is degraded: eth0 flaps and is held out",
 		"parked":         "bond0 is degraded: eth1 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself; it is kept out of the bond until then",
 		"lacp":           "bond0 is healthy: traffic shared by eth0 and eth1",
-		"half-open":      "bond0 is degraded: eth1 is half open: it has a link, but its LACP partner does not hear it",
+		"half-open":      "bond0 is degraded: eth1 is half open: the other end sends LACP, but does not hear this end's",
 		"foreign":        "bond0 is healthy: traffic on eth0, eth1 ready",
 		"deaf":           "bond0 is degraded: eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0: it receives nothing",
+		"driver-down":    "bond0 is degraded: eth1 has a link, but the bonding driver keeps it down: the speed of the link is not known, and mode balance-tlb needs it",
+		"unproven":       "bond0 is healthy: traffic on eth0, eth1 ready",
 		"no-partner":     "bond0 is degraded: no switch answers LACP: only one slave carries traffic",
 	}
 	for _, shape := range fixture.Shapes() {
@@ -277,45 +289,6 @@ func TestHeadline(t *testing.T) {
 	two.Bonds = append(two.Bonds, second)
 	if got, want := report.From(two).Headline(), "bond0 and bond1 are healthy"; got != want {
 		t.Errorf("two healthy bonds: %q, want %q", got, want)
-	}
-}
-
-func TestSlaveRoleAndWord(t *testing.T) {
-	dead, alive := false, true
-	lacp := func(is state.LACPState) func(*report.Slave) {
-		return func(s *report.Slave) { s.LACP = &report.LACPPort{State: is} }
-	}
-	good := report.Slave{Present: true, Enslaved: true, LinkUp: true, State: "backup", MIIStatus: "up"}
-	for _, tt := range []struct {
-		word   string
-		role   report.Role
-		change func(*report.Slave)
-	}{
-		{"ready", report.Backup, func(*report.Slave) {}},
-		{"ready", report.Backup, func(s *report.Slave) { s.PathUp = &alive }},
-		{"carries traffic", report.Active, func(s *report.Slave) { s.State = "active" }},
-		{"coming back", report.Backup, func(s *report.Slave) { s.MIIStatus = "going back" }},
-		{"no link", report.Out, func(s *report.Slave) { s.LinkUp, s.State = false, "active" }},
-		{"path is dead", report.Out, func(s *report.Slave) { s.PathUp = &dead }},
-		{"held out", report.Out, func(s *report.Slave) { s.Suppressed = true }},
-		{"parked", report.Out, func(s *report.Slave) { s.Enslaved, s.Parked, s.PathUp = false, true, &dead }},
-		{"joining", report.Out, lacp(state.LACPAgreed)},
-		{"joining", report.Out, lacp(state.LACPNegotiating)},
-		{"ready", report.Backup, lacp(state.LACPStandby)},
-		{"half-open", report.Out, lacp(state.LACPHalfOpen)},
-		{"half-open", report.Out, func(s *report.Slave) { s.State = "active"; lacp(state.LACPHalfOpen)(s) }},
-		{"no partner", report.Out, lacp(state.LACPNoPartner)},
-		{"no link", report.Out, func(s *report.Slave) { s.LinkUp = false; lacp(state.LACPDown)(s) }},
-		{"carries traffic", report.Active, func(s *report.Slave) { s.State = "active"; lacp(state.LACPNoPartner)(s) }},
-		{"left out", report.Out, func(s *report.Slave) { s.Enslaved, s.LeftOut = false, "its chipset is another" }},
-		{"not in the bond", report.Out, func(s *report.Slave) { s.Enslaved = false }},
-		{"missing", report.Missing, func(s *report.Slave) { *s = report.Slave{State: "backup"} }},
-	} {
-		s := good
-		tt.change(&s)
-		if s.Word() != tt.word || s.Role() != tt.role {
-			t.Errorf("%+v: %q and %q, want %q and %q", s, s.Word(), s.Role(), tt.word, tt.role)
-		}
 	}
 }
 

@@ -48,12 +48,3 @@ func (b *Bond) PortLACP(s *Slave) (LACPState, string) {
 	}
 	return LACPNegotiating, ""
 }
-
-// halfOpen reports whether LACP is agreed at one end only.
-func (b *Bond) halfOpen(s *Slave) bool {
-	if s.LACP == nil {
-		return false
-	}
-	lacp, _ := b.PortLACP(s)
-	return lacp == LACPHalfOpen
-}

@@ -66,8 +66,8 @@ func TestWrite(t *testing.T) {
 func TestExitCode(t *testing.T) {
 	want := map[string]int{
 		"healthy": 0, "degraded": 3, "down": 1, "missing": 3, "left-out": 3, "broken-config": 0, "no-nic": 1,
-		"starting": 1, "broadcast": 0, "round-robin": 0, "single": 0, "many": 3, "several": 1,
-		"detached": 3, "path-dead": 3, "all-paths-dead": 1, "suppressed": 3, "parked": 3, "lacp": 0, "half-open": 3, "no-partner": 3, "foreign": 0, "deaf": 3,
+		"starting": 1, "broadcast": 0, "round-robin": 0, "single": 3, "many": 3, "several": 1,
+		"detached": 3, "path-dead": 3, "all-paths-dead": 1, "suppressed": 3, "parked": 3, "lacp": 0, "half-open": 3, "no-partner": 3, "foreign": 0, "deaf": 3, "driver-down": 3, "unproven": 0,
 	}
 	for _, shape := range fixture.Shapes() {
 		if got := statustext.ExitCode(report.From(shape.Snapshot)); got != want[shape.Name] {

@@ -119,7 +119,7 @@ func writeSlave(b *bytes.Buffer, s *report.Slave) {
 	if s.Role() == report.Active {
 		mark = "*"
 	}
-	fmt.Fprintf(b, "\n  %s %s: %s", mark, s.Name, s.Word())
+	fmt.Fprintf(b, "\n  %s %s: %s", mark, s.Name, s.Word)
 	if speed := s.Speed(); speed != "" {
 		fmt.Fprintf(b, ", %s", speed)
 	}

@@ -66,7 +66,7 @@ func TestHealthWithoutEngine(t *testing.T) {
 		src.Publish(fixture.Healthy())
 		check("published again", 200, "")
 		src.Publish(fixture.Down())
-		check("published that it is down", 503, "eth0 and eth1 have no link")
+		check("published that it is down", 503, "eth0 has no link, eth1 has no link")
 		time.Sleep(6 * time.Second)
 		check("down, 6 s ago", 503, "published nothing for 6s")
 	})

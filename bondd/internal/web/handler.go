@@ -78,7 +78,7 @@ type health struct {
 }
 
 func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
-	firstError := h.src.Snapshot().FirstErrorAt(time.Now())
+	firstError := report.FirstErrorAt(h.src.Snapshot(), time.Now())
 	code := http.StatusOK
 	if firstError != "" {
 		code = http.StatusServiceUnavailable
@@ -91,7 +91,7 @@ func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
 func (h *handler) readyz(w http.ResponseWriter, r *http.Request) {
 	if s := h.src.Snapshot(); !s.Config.Applied {
 		why := "not ready: the configuration is not applied yet"
-		if stale := s.Stale(time.Now()); stale != "" {
+		if stale := report.Stale(s, time.Now()); stale != "" {
 			why += "; " + stale
 		}
 		http.Error(w, why, http.StatusServiceUnavailable)

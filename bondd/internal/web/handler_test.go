@@ -153,8 +153,8 @@ func TestHealthAndReadiness(t *testing.T) {
 	}{
 		{"healthy", 200, "", 200},
 		{"degraded", 200, "", 200}, // it still carries traffic on a healthy slave
-		{"down", 503, "bond0: eth0 and eth1 have no link", 200},
-		{"several", 503, "bond2: eth4 and eth5 have no link", 200},
+		{"down", 503, "bond0: eth0 has no link, eth1 has no link", 200},
+		{"several", 503, "bond2: eth4 has no link, eth5 has no link", 200},
 		{"no-nic", 503, "there is no bond", 200},
 		{"starting", 503, "the configuration is not applied yet", 503},
 	} {

@@ -72,7 +72,7 @@ type rendered struct {
 // than an answer.
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	s, now := h.src.Snapshot(), time.Now()
-	stale := s.Stale(now)
+	stale := report.Stale(s, now)
 	p := h.rendered.Load()
 	if p == nil || p.of != s || p.stale != stale || p.host != r.Host {
 		var body bytes.Buffer

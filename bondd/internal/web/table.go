@@ -84,7 +84,7 @@ type fact struct {
 }
 
 var facts = []fact{
-	{label: "State", value: func(s *report.Slave) string { return capital(s.Word()) }},
+	{label: "State", value: func(s *report.Slave) string { return capital(s.Word) }},
 	{label: "Speed", value: func(s *report.Slave) string { return s.Speed() }},
 	{label: "Driver", value: func(s *report.Slave) string { return s.Driver }},
 	{label: "Permanent MAC", kind: "mac", value: func(s *report.Slave) string { return s.PermanentMAC.String() }},

@@ -488,32 +488,6 @@ func (c *Core) sender(b *bond) Sender {
 	return s
 }
 
-// pathUp combines the paths of a slave by the bond's policy; nil while nothing
-// is known.
-func (b *bond) pathUp(paths []state.Path) *bool {
-	up, down := 0, 0
-	for i := range paths {
-		switch paths[i].State {
-		case state.PathUp, state.PathMissing:
-			up++
-		case state.PathDown:
-			down++
-		}
-	}
-	var is bool
-	switch {
-	case b.cfg.PathPolicy == "any" && up > 0:
-		is = true
-	case down > 0 && (b.cfg.PathPolicy != "any" || down == len(paths)):
-		is = false
-	case up > 0 && up == len(paths):
-		is = true
-	default:
-		return nil
-	}
-	return &is
-}
-
 // tune has every slave that was not asked yet report a lost link at once.
 func (c *Core) tune(b *bond) {
 	if !c.opts.Tune {
