@@ -161,8 +161,8 @@ func deafSentence(_ *state.Bond, s *state.Slave) string {
 }
 
 func lacpProblem(b *state.Bond, s *state.Slave) string {
-	_, why := b.PortLACP(s)
-	return why
+	_, fault := b.PortLACP(s)
+	return faults[fault]
 }
 
 func parkedSentence(b *state.Bond, s *state.Slave) string {
