@@ -26,11 +26,18 @@ var rooms = map[string][]string{
 	"bondd/internal/neighbour":        {"bondd/internal/state"},
 	"bondd/internal/pathcheck":        {"bondd/internal/neighbour", "bondd/internal/state"},
 	"bondd/internal/address":          {"bondd/internal/reconcile", "bondd/internal/state"},
-	"bondd/internal/engine/core":      {"config", "config/bonding", "hwprobe", "bondd/internal/failover", "bondd/internal/reconcile", "bondd/internal/state"},
+	"bondd/internal/engine/core":      {"config", "config/bonding", "hwprobe", "bondd/internal/failover", "bondd/internal/reconcile", "bondd/internal/report", "bondd/internal/state"},
 	"bondd/internal/engine/simulator": {"config", "config/bonding", "hwprobe", "bondd/internal/engine/core", "bondd/internal/reconcile", "bondd/internal/state"},
 	"bondd/internal/engine": {"config", "config/bonding", "hwprobe", "bondd/internal/address", "bondd/internal/engine/core",
 		"bondd/internal/kernel", "bondd/internal/pathcheck", "bondd/internal/reconcile", "bondd/internal/state"},
 	"bondd/internal/history": {"bondd/internal/state", "bondd/internal/statefile"},
+
+	"bondd/internal/report":     {"config/bonding", "hwprobe", "bondd/internal/state"},
+	"bondd/internal/metrics":    {"hwprobe", "bondd/internal/state"},
+	"bondd/internal/client":     {"bondd/internal/report"},
+	"bondd/internal/statustext": {"hwprobe", "bondd/internal/client", "bondd/internal/report", "bondd/internal/state"},
+	"bondd/internal/drill":      {"bondd/internal/neighbour", "bondd/internal/report", "bondd/internal/state"},
+	"bondd/internal/web":        {"bondd/internal/drill", "bondd/internal/report", "bondd/internal/state"},
 }
 
 // banned are packages that no part of the daemon may import.
@@ -70,6 +77,8 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s imports %s", name, i)
 			case internal && closed && !slices.Contains(allowed, own):
 				t.Errorf("%s imports %s, which it may not: %s", name, own, strings.Join(allowed, ", "))
+			case own == "bondd/internal/web/fixture":
+				t.Errorf("%s imports %s, which is for tests", name, own)
 			case internal && !closed && name != "bondd" && reaches(own):
 				t.Errorf("%s imports %s: what shows the state reads the snapshot", name, own)
 			}

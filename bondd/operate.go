@@ -15,8 +15,8 @@ import (
 
 	"bondd.internal/bondd/internal/client"
 	"bondd.internal/bondd/internal/drill"
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/web"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // passwordVariable is the environment variable that may have the password.
@@ -127,7 +127,7 @@ func askPassword(ctx context.Context) (string, error) {
 }
 
 func runFailover(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
-	var order status.FailoverOrder
+	var order report.FailoverOrder
 	flags.StringVar(&order.Bond, "bond", "", "the `BOND`; may be left out if there is only one")
 	flags.StringVar(&order.To, "to", "", "the `SLAVE` that is to carry the traffic")
 	operator := operatorFlags(&std, flags)
@@ -141,20 +141,20 @@ func runFailover(ctx context.Context, std stdio, flags *flag.FlagSet, args []str
 	}
 	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
 	defer cancel()
-	var done status.FailoverDone
+	var done report.FailoverDone
 	if code, ok := operator.post(ctx, "/api/v1/failover", order, &done); !ok {
 		return code
 	}
 	if done.From == done.To {
 		fmt.Fprintf(std.out, "%s: traffic was on %s already\n", done.Bond, done.To)
 	} else {
-		fmt.Fprintf(std.out, "%s: traffic moved from %s to %s in %s\n", done.Bond, cmp.Or(done.From, "no slave"), done.To, status.Took(done.TookSeconds))
+		fmt.Fprintf(std.out, "%s: traffic moved from %s to %s in %s\n", done.Bond, cmp.Or(done.From, "no slave"), done.To, report.Took(done.TookSeconds))
 	}
 	return exitOK
 }
 
 func runDrill(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
-	var order status.DrillOrder
+	var order report.DrillOrder
 	flags.StringVar(&order.Bond, "bond", "", "the `BOND`; may be left out if there is only one")
 	operator := operatorFlags(&std, flags)
 	if code, ok := parse(std, flags, args); !ok {

@@ -118,7 +118,7 @@ func valid(o *Option, text string) bool {
 
 // What each mode is, as bonding.rst and the driver's source have it.
 func TestModes(t *testing.T) {
-	type is struct{ active, shares, group, arp, swaps bool }
+	type is struct{ active, shares, group, arp, speed, swaps bool }
 	want := []struct {
 		mode Mode
 		is   is
@@ -127,9 +127,9 @@ func TestModes(t *testing.T) {
 		{"active-backup", is{active: true, arp: true}},
 		{"balance-xor", is{shares: true, group: true, arp: true}},
 		{"broadcast", is{shares: true, group: true, arp: true}},
-		{"802.3ad", is{shares: true}},
-		{"balance-tlb", is{active: true, shares: true, swaps: true}},
-		{"balance-alb", is{active: true, shares: true, swaps: true}},
+		{"802.3ad", is{shares: true, speed: true}},
+		{"balance-tlb", is{active: true, shares: true, speed: true, swaps: true}},
+		{"balance-alb", is{active: true, shares: true, speed: true, swaps: true}},
 	}
 	if len(want) != len(Modes()) {
 		t.Fatalf("%d modes are tested, there are %d", len(want), len(Modes()))
@@ -141,7 +141,7 @@ func TestModes(t *testing.T) {
 			}
 		}
 		m := w.mode
-		got := is{m.HasActiveSlave(), m.SharesTraffic(), m.StaticGroup(), m.UsesARPMonitor(), m.SwapsMACs()}
+		got := is{m.HasActiveSlave(), m.SharesTraffic(), m.StaticGroup(), m.UsesARPMonitor(), m.NeedsSpeed(), m.SwapsMACs()}
 		if got != w.is {
 			t.Errorf("%s: got %+v, want %+v", m, got, w.is)
 		}

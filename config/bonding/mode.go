@@ -29,6 +29,7 @@ var (
 	withLACP        = []Mode{LACP}
 	withOwnMACs     = []Mode{BalanceTLB, BalanceALB} // bond_is_lb
 	withStaticGroup = []Mode{BalanceRR, BalanceXOR, Broadcast}
+	withSpeed       = []Mode{LACP, BalanceTLB, BalanceALB} // bond_needs_speed_duplex
 )
 
 // Modes returns every mode, in the order of the kernel's numbers.
@@ -75,6 +76,10 @@ func (m Mode) StaticGroup() bool { return slices.Contains(withStaticGroup, m) }
 // UsesARPMonitor reports whether the driver's ARP monitor can take the place of
 // its link monitor.
 func (m Mode) UsesARPMonitor() bool { return slices.Contains(withARPMonitor, m) }
+
+// NeedsSpeed reports whether the driver keeps a slave down whose speed and duplex it
+// does not know.
+func (m Mode) NeedsSpeed() bool { return slices.Contains(withSpeed, m) }
 
 // SwapsMACs reports whether every slave has a MAC of its own and the driver
 // moves these about among the slaves, whatever fail_over_mac is.

@@ -11,7 +11,7 @@ import (
 	"net/url"
 	"strings"
 
-	"bondd.internal/bondd/internal/web/status"
+	"bondd.internal/bondd/internal/report"
 )
 
 // maxAnswer is the size in bytes of the longest answer that is read; the status
@@ -120,7 +120,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, answe
 	document := json.NewDecoder(io.LimitReader(response.Body, maxAnswer))
 	if response.StatusCode != http.StatusOK {
 		failure := &Error{Code: response.StatusCode, Status: response.Status}
-		var refused status.Refused
+		var refused report.Refused
 		if document.Decode(&refused) == nil { // else it is plain text, or not bondd's
 			failure.Message = refused.Error
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -230,23 +231,7 @@ func (d *drill) unfit(name string) string {
 	if i < 0 {
 		return "it is a slave no more"
 	}
-	switch s := &b.Slaves[i]; {
-	case !s.Present:
-		return "it is missing: no card in this machine answers to that name"
-	case s.LeftOut != "":
-		return "it is left out because " + s.LeftOut
-	case !s.Enslaved:
-		return "it is not in the bond"
-	case !s.LinkUp:
-		return "it has no link"
-	case s.PathUp != nil && !*s.PathUp:
-		return "its path is dead"
-	case s.Suppressed:
-		return "it is held out because it flaps"
-	case s.MIIStatus != state.MIIUp:
-		return fmt.Sprintf("the kernel does not use it: to the kernel its link is %q", s.MIIStatus)
-	}
-	return ""
+	return report.Unfit(b, &b.Slaves[i])
 }
 
 // active is the active slave as bondd knows it; empty: none.

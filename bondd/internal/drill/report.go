@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"bondd.internal/bondd/internal/web/status"
+	"bondd.internal/bondd/internal/report"
 )
 
 // A Report says what a drill found.
@@ -113,7 +113,7 @@ func (f *Figures) loss() float64 {
 func (f *Figures) problem(before *Figures) string {
 	switch {
 	case f.Lost == f.Sent, f.LongestGap >= giveUp.Seconds():
-		return fmt.Sprintf("nothing was answered for %s", status.Took(f.LongestGap))
+		return fmt.Sprintf("nothing was answered for %s", report.Took(f.LongestGap))
 	case f.loss() > before.loss()+tolerance:
 		return fmt.Sprintf("%d of %d requests were lost", f.Lost, f.Sent)
 	}
@@ -124,9 +124,9 @@ func (f *Figures) String() string {
 	if f == nil {
 		return "-"
 	}
-	s := fmt.Sprintf("%d of %d lost, gap %s", f.Lost, f.Sent, status.Took(f.LongestGap))
+	s := fmt.Sprintf("%d of %d lost, gap %s", f.Lost, f.Sent, report.Took(f.LongestGap))
 	if f.RTT != nil {
-		s += ", answer in " + status.Took(*f.RTT)
+		s += ", answer in " + report.Took(*f.RTT)
 	}
 	return s
 }

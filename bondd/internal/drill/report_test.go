@@ -70,8 +70,8 @@ func TestProblem(t *testing.T) {
 	}
 }
 
-// report has every kind of trial.
-func report() *Report {
+// trials has every kind of trial.
+func trials() *Report {
 	rtt := 0.00012
 	fine := &Figures{Sent: 100, LongestGap: .0101, RTT: &rtt}
 	return &Report{
@@ -115,7 +115,7 @@ bond0: the way back failed, traffic is on enp4s0f1 instead of eth0: eth0 has no 
 0 of 1 standbys passed
 `},
 	} {
-		r := report()
+		r := trials()
 		tt.change(r)
 		var b strings.Builder
 		if err := r.Write(&b); err != nil {
@@ -129,7 +129,7 @@ bond0: the way back failed, traffic is on enp4s0f1 instead of eth0: eth0 has no 
 
 // Scripts rely on these names: they may be added to, not changed.
 func TestNamesInJSON(t *testing.T) {
-	r := report()
+	r := trials()
 	r.Slaves = r.Slaves[1:]
 	text, err := json.Marshal(r)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -82,7 +83,7 @@ func TestSnapshotsStayYoung(t *testing.T) {
 				if got := oldest(e, 20*time.Second); got > tt.most {
 					t.Errorf("a snapshot was %v old, want at most %v", got, tt.most)
 				}
-				if got := e.Snapshot().FirstErrorAt(time.Now()); got != "" {
+				if got := report.FirstErrorAt(e.Snapshot(), time.Now()); got != "" {
 					t.Errorf("after 20 seconds: %q", got)
 				}
 			})
@@ -98,12 +99,12 @@ func TestEngineThatHangs(t *testing.T) {
 		k.set(time.Minute, false)
 		time.Sleep(7 * time.Second)
 		const silent = "has published nothing for "
-		if got := e.Snapshot().FirstErrorAt(time.Now()); !strings.Contains(got, silent) {
+		if got := report.FirstErrorAt(e.Snapshot(), time.Now()); !strings.Contains(got, silent) {
 			t.Errorf("after 7 seconds: %q, want %q", got, silent)
 		}
 		k.set(0, false)
 		time.Sleep(time.Minute)
-		if got := e.Snapshot().FirstErrorAt(time.Now()); got != "" {
+		if got := report.FirstErrorAt(e.Snapshot(), time.Now()); got != "" {
 			t.Errorf("after the kernel answered: %q", got)
 		}
 	})

@@ -20,6 +20,7 @@ import (
 
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/pathcheck"
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -231,7 +232,7 @@ func TestNothingToDo(t *testing.T) {
 		if ops, requests := f.counts(); ops+requests != 0 {
 			t.Errorf("%v and %d requests, although all is as configured", f.written(), requests)
 		}
-		if s := e.Snapshot(); !s.Config.Applied || !s.Bonds[0].Up || s.Bonds[0].Degraded || s.FirstError() != "" {
+		if s := e.Snapshot(); !s.Config.Applied || !s.Bonds[0].Up() || s.Bonds[0].Degraded() || report.FirstError(s) != "" {
 			t.Errorf("snapshot says %+v", s.Bonds[0])
 		}
 	})
@@ -252,7 +253,7 @@ func TestReflexSwitches(t *testing.T) {
 		if ops, requests := f.counts(); ops != 0 || requests != 1 {
 			t.Errorf("%d writes and %d requests in all; want the one", ops, requests)
 		}
-		if b.ActiveSlave != "eth1" || !b.Up || !b.Degraded || b.Failovers[state.ReasonLink] != 1 || b.FailoverDuration.Count != 1 {
+		if b.ActiveSlave != "eth1" || !b.Up() || !b.Degraded() || b.Failovers[state.ReasonLink] != 1 || b.FailoverDuration.Count != 1 {
 			t.Errorf("snapshot says %+v", b)
 		}
 	})
@@ -268,7 +269,7 @@ func TestStandbyLost(t *testing.T) {
 		if ops, requests := f.counts(); ops+requests != 0 {
 			t.Errorf("%d writes, %d requests", ops, requests)
 		}
-		if b := e.Snapshot().Bonds[0]; !b.Up || !b.Degraded || b.Failovers[state.ReasonLink] != 0 {
+		if b := e.Snapshot().Bonds[0]; !b.Up() || !b.Degraded() || b.Failovers[state.ReasonLink] != 0 {
 			t.Errorf("snapshot says %+v", b)
 		}
 	})
@@ -313,7 +314,7 @@ func TestRefusedSwitch(t *testing.T) {
 		e := run(t, f, testConfig())
 		f.lose(eth0)
 		time.Sleep(50 * time.Millisecond)
-		if b := e.Snapshot().Bonds[0]; b.Failovers[state.ReasonLink] != 0 || b.ActiveSlave != "eth0" || b.Up {
+		if b := e.Snapshot().Bonds[0]; b.Failovers[state.ReasonLink] != 0 || b.ActiveSlave != "eth0" || b.Up() {
 			t.Errorf("after the refusal snapshot says %+v", b)
 		}
 		f.change(func(n *state.Network) {
@@ -322,7 +323,7 @@ func TestRefusedSwitch(t *testing.T) {
 		})
 		f.event(bond0)
 		time.Sleep(50 * time.Millisecond)
-		if b := e.Snapshot().Bonds[0]; b.Failovers[state.ReasonKernel] != 1 || b.ActiveSlave != "eth1" || !b.Up {
+		if b := e.Snapshot().Bonds[0]; b.Failovers[state.ReasonKernel] != 1 || b.ActiveSlave != "eth1" || !b.Up() {
 			t.Errorf("after the kernel's own failover snapshot says %+v", b)
 		}
 		_, before := f.counts()
@@ -353,16 +354,16 @@ func TestUnreadable(t *testing.T) {
 				fail(notToday)
 				time.Sleep(10 * time.Second)
 				const unread = "could not be read for "
-				if got := e.Snapshot().FirstError(); strings.Contains(got, unread) || !fromStart && got != "" {
+				if got := report.FirstError(e.Snapshot()); strings.Contains(got, unread) || !fromStart && got != "" {
 					t.Errorf("after ten seconds: %q", got)
 				}
 				time.Sleep(25 * time.Second)
-				if got := e.Snapshot().FirstError(); !strings.Contains(got, unread+"3") {
+				if got := report.FirstError(e.Snapshot()); !strings.Contains(got, unread+"3") {
 					t.Errorf("after 35 seconds: %q", got)
 				}
 				fail(nil)
 				time.Sleep(2 * time.Second)
-				if got := e.Snapshot().FirstError(); got != "" {
+				if got := report.FirstError(e.Snapshot()); got != "" {
 					t.Errorf("read again: %q", got)
 				}
 			})
@@ -537,13 +538,13 @@ func TestRenamed(t *testing.T) {
 		if want := []state.Op{state.Rename{Link: "bond7", To: "bond0"}}; !reflect.DeepEqual(f.written(), want) {
 			t.Errorf("written: %v, want %v", f.written(), want)
 		}
-		if got := e.Snapshot().FirstError(); got == "" {
+		if got := report.FirstError(e.Snapshot()); got == "" {
 			t.Error("a bond that is not there under its name is called healthy")
 		}
 		f.change(func(n *state.Network) { n.LinkByIndex(bond0).Name = "bond0" })
 		f.event(bond0)
 		time.Sleep(2 * time.Second)
-		if got := e.Snapshot().FirstError(); got != "" {
+		if got := report.FirstError(e.Snapshot()); got != "" {
 			t.Errorf("with its name back: %q", got)
 		}
 	})

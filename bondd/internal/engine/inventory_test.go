@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -113,11 +114,11 @@ func TestInventoryRefused(t *testing.T) {
 				if ops, _ := f.counts(); ops != 0 {
 					t.Errorf("written: %v, although no card is known", f.written())
 				}
-				if b := s.Bonds[0]; !b.Up || b.Degraded || len(b.Slaves) != 2 || b.Slaves[0].Name != "eth0" || b.Slaves[1].Name != "eth1" {
+				if b := s.Bonds[0]; !b.Up() || b.Degraded() || len(b.Slaves) != 2 || b.Slaves[0].Name != "eth0" || b.Slaves[1].Name != "eth1" {
 					t.Errorf("the bond is %+v", b)
 				}
-				if s.Hardware.Verdict != state.VerdictUnknown || s.Config.Applied || s.FirstError() != "" {
-					t.Errorf("verdict %q, applied %t, first error %q", s.Hardware.Verdict, s.Config.Applied, s.FirstError())
+				if s.Hardware.Verdict != state.VerdictUnknown || s.Config.Applied || report.FirstError(s) != "" {
+					t.Errorf("verdict %q, applied %t, first error %q", s.Hardware.Verdict, s.Config.Applied, report.FirstError(s))
 				}
 				if got := finding(s, state.CheckInventory); got == nil || got.Severity != hwprobe.SeverityWarn ||
 					!strings.Contains(got.Message, "i/o timeout") || !strings.Contains(got.Message, "no bond is changed") {
@@ -172,7 +173,7 @@ func TestInventoryRefusedAtFirstStart(t *testing.T) {
 		if ops, _ := f.counts(); ops != 0 {
 			t.Errorf("written: %v", f.written())
 		}
-		if got := e.Snapshot().FirstError(); got != "bond0: the network cards are not known yet" {
+		if got := report.FirstError(e.Snapshot()); got != "bond0: the network cards are not known yet" {
 			t.Errorf("first error is %q", got)
 		}
 		i.change(func(i *fakeInventory) { i.err = nil })
@@ -191,7 +192,7 @@ func TestInventoryRefusedLater(t *testing.T) {
 		i.change(func(i *fakeInventory) { i.err = errHardware })
 		time.Sleep(90 * time.Second) // one a minute
 		s := e.Snapshot()
-		if ops, _ := f.counts(); ops != 0 || !s.Bonds[0].Up || s.Bonds[0].Degraded || len(s.Hardware.NICs) != 2 {
+		if ops, _ := f.counts(); ops != 0 || !s.Bonds[0].Up() || s.Bonds[0].Degraded() || len(s.Hardware.NICs) != 2 {
 			t.Errorf("written: %v; %+v", f.written(), s)
 		}
 		if got := finding(s, state.CheckInventory); got == nil || s.Hardware.Verdict != hwprobe.VerdictWarn || strings.Contains(got.Message, "no bond is changed") {
@@ -248,7 +249,7 @@ func TestInventoryPartial(t *testing.T) {
 				if ops, _ := f.counts(); ops != 0 {
 					t.Errorf("written: %v", f.written())
 				}
-				if b := e.Snapshot().Bonds[0]; !b.Up || b.Degraded {
+				if b := e.Snapshot().Bonds[0]; !b.Up() || b.Degraded() {
 					t.Errorf("the bond is %+v", b)
 				}
 				n := i.count()
@@ -318,7 +319,7 @@ func TestInventoryOutdated(t *testing.T) {
 				if ops, requests := f.counts(); ops != 0 || requests != 0 {
 					t.Errorf("written after an inventory from before: %v, %d requests", f.written(), requests)
 				}
-				if b := e.Snapshot().Bonds[0]; !b.Up || b.Degraded || b.Slaves[1].Name != "lan1" {
+				if b := e.Snapshot().Bonds[0]; !b.Up() || b.Degraded() || b.Slaves[1].Name != "lan1" {
 					t.Errorf("the bond is %+v", b)
 				}
 			})
@@ -337,7 +338,7 @@ func TestInventoryHangs(t *testing.T) {
 		if got := finding(s, state.CheckInventory); got == nil || !strings.Contains(got.Message, "timed out after 15s") {
 			t.Errorf("the finding is %+v", got)
 		}
-		if ops, _ := f.counts(); ops != 0 || i.count() != 1 || !s.Bonds[0].Up {
+		if ops, _ := f.counts(); ops != 0 || i.count() != 1 || !s.Bonds[0].Up() {
 			t.Errorf("written: %v, %d inventories, %+v", f.written(), i.count(), s.Bonds[0])
 		}
 		close(i.hang)

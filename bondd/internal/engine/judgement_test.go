@@ -13,6 +13,7 @@ import (
 
 	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/pathcheck"
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 )
@@ -57,21 +58,21 @@ func TestPathSwitches(t *testing.T) {
 		found(e, state.PathUp, state.PathUp)
 		found(e, state.PathDown, state.PathUp)
 		b := e.Snapshot().Bonds[0]
-		if b.ActiveSlave != "eth1" || b.Failovers[state.ReasonPath] != 1 || !b.Up || !b.Degraded || *b.Slaves[0].PathUp || !*b.Slaves[1].PathUp {
+		if b.ActiveSlave != "eth1" || b.Failovers[state.ReasonPath] != 1 || !b.Up() || !b.Degraded() || *b.Slaves[0].PathUp || !*b.Slaves[1].PathUp {
 			t.Errorf("with the path of eth0 dead: %+v", b)
 		}
-		if want := "eth0 has a link, but no path to 192.0.2.1"; !strings.HasPrefix(b.Problem, want) {
-			t.Errorf("problem is %q, want %q", b.Problem, want)
+		if want := "eth0 has a link, but no path to 192.0.2.1"; !strings.HasPrefix(report.BondProblem(e.Snapshot(), &b), want) {
+			t.Errorf("problem is %q, want %q", report.BondProblem(e.Snapshot(), &b), want)
 		}
 		found(e, state.PathDown, state.PathDown)
 		b = e.Snapshot().Bonds[0]
-		if b.ActiveSlave != "eth1" || b.Failovers[state.ReasonPath] != 1 || b.Up || b.Problem != "192.0.2.1 answers no slave" {
+		if b.ActiveSlave != "eth1" || b.Failovers[state.ReasonPath] != 1 || b.Up() || report.BondProblem(e.Snapshot(), &b) != "192.0.2.1 answers no slave" {
 			t.Errorf("with all paths dead: %+v", b)
 		}
 		found(e, state.PathUp, state.PathUp)
 		time.Sleep(time.Minute)
 		b = e.Snapshot().Bonds[0]
-		if ops, requests := f.counts(); b.ActiveSlave != "eth1" || !b.Up || b.Degraded || ops != 0 || requests != 1 {
+		if ops, requests := f.counts(); b.ActiveSlave != "eth1" || !b.Up() || b.Degraded() || ops != 0 || requests != 1 {
 			t.Errorf("with all paths back: %+v, %d writes, %d requests", b, ops, requests)
 		}
 	})
@@ -128,7 +129,7 @@ func TestParks(t *testing.T) {
 		f.event(eth0)
 		time.Sleep(50 * time.Millisecond)
 		b := e.Snapshot().Bonds[0]
-		if !b.Slaves[0].Parked || b.Failovers[state.ReasonPath] != 1 || !b.Up || !b.Degraded {
+		if !b.Slaves[0].Parked || b.Failovers[state.ReasonPath] != 1 || !b.Up() || !b.Degraded() {
 			t.Errorf("with eth0 out: %+v", b)
 		}
 		f.forget()
@@ -155,7 +156,7 @@ func TestDamping(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		s := e.Snapshot()
 		eth := s.Bonds[0].Slaves[0]
-		if s.Bonds[0].ActiveSlave != "eth1" || !eth.Suppressed || eth.Usable() || eth.Penalty < 2 || eth.ReuseAt.Sub(s.Time) < 10*time.Second {
+		if s.Bonds[0].ActiveSlave != "eth1" || !eth.Suppressed || s.Bonds[0].Condition(&eth).Usable() || eth.Penalty < 2 || eth.ReuseAt.Sub(s.Time) < 10*time.Second {
 			t.Fatalf("after four failures: %+v", s.Bonds[0])
 		}
 		if s.Bonds[0].Failovers[state.ReasonLink] != 3 {

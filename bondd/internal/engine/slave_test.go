@@ -112,7 +112,7 @@ func TestMACFight(t *testing.T) {
 						t.Errorf("%d writes in ten seconds, want some in each", n)
 					}
 				}
-				if d := s.Config.Drift; len(d) == 0 || !strings.Contains(d[0], "eth0 has MAC "+wrong.String()) || !s.Bonds[0].Up || !s.Bonds[0].Degraded {
+				if d := s.Config.Drift; len(d) == 0 || !strings.Contains(d[0], "eth0 has MAC "+wrong.String()) || !s.Bonds[0].Up() || !s.Bonds[0].Degraded() {
 					t.Errorf("drift is %v, the bond %+v", d, s.Bonds[0])
 				}
 				time.Sleep(time.Minute)
@@ -141,7 +141,7 @@ func TestRigidCard(t *testing.T) {
 			t.Errorf("written: %s\nwant %s", got, want)
 		}
 		b := e.Snapshot().Bonds[0]
-		if b.ActiveSlave != "eth1" || !b.Up || f.mac(eth0) != right || len(e.Snapshot().Config.Drift) != 0 {
+		if b.ActiveSlave != "eth1" || !b.Up() || f.mac(eth0) != right || len(e.Snapshot().Config.Drift) != 0 {
 			t.Errorf("snapshot says %+v, drift %v", b, e.Snapshot().Config.Drift)
 		}
 		if h := e.Snapshot().History; len(h) != 1 || h[0].Reason != state.ReasonPath || !strings.Contains(h[0].Cause, "eth0 has MAC "+wrong.String()) {

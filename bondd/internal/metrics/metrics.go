@@ -90,7 +90,7 @@ var (
 
 	bondInfo             = gauge("bond_info", "The mode and the Ethernet address of the bond; the value is always 1.", "bond", "mode", "mac")
 	bondUp               = gauge("bond_up", "Whether the bond carries traffic on at least one healthy slave.", "bond")
-	bondDegraded         = gauge("bond_degraded", "Whether the bond has fewer usable slaves than it is configured to have.", "bond")
+	bondDegraded         = gauge("bond_degraded", "Whether the bond carries traffic and has fewer usable slaves than configured, or a redundancy that is not there.", "bond")
 	bondSlavesConfigured = gauge("bond_slaves_configured", "The number of slaves that the configuration gives the bond.", "bond")
 	bondSlavesUp         = gauge("bond_slaves_up", "The number of slaves that could carry the bond's traffic now.", "bond")
 	failovers            = counter("failovers_total", "Switches of the bond's traffic to another slave since bondd started, by reason.", "bond", "reason")
@@ -205,7 +205,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s, now := c.snapshot(), time.Now()
 	snapshotAge.send(ch, s.Age(now).Seconds())
-	if s.Stale(now) == "" {
+	if !s.Stale(now) {
 		collect(ch, s)
 		return
 	}
@@ -245,8 +245,8 @@ func collect(ch chan<- prometheus.Metric, s *state.Snapshot) {
 
 func collectBond(ch chan<- prometheus.Metric, b *state.Bond) {
 	bondInfo.send(ch, 1, b.Name, b.Mode.String(), b.MAC.String())
-	bondUp.send(ch, truth(b.Up), b.Name)
-	bondDegraded.send(ch, truth(b.Degraded), b.Name)
+	bondUp.send(ch, truth(b.Up()), b.Name)
+	bondDegraded.send(ch, truth(b.Degraded()), b.Name)
 	bondSlavesConfigured.send(ch, float64(b.Configured()), b.Name)
 	bondSlavesUp.send(ch, float64(b.SlavesUp()), b.Name)
 	for _, reason := range state.Reasons {

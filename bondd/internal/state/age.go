@@ -1,9 +1,6 @@
 package state
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // MaxAge is how old a snapshot may be before nothing in it is known any more.
 //
@@ -27,22 +24,6 @@ func (s *Snapshot) Age(now time.Time) time.Duration {
 	return max(0, now.Sub(published))
 }
 
-// Stale says in one sentence that the snapshot is older than MaxAge, or nothing.
-// An engine that does not run cannot say so itself: every reader has to ask.
-func (s *Snapshot) Stale(now time.Time) string {
-	age := s.Age(now)
-	if age <= MaxAge {
-		return ""
-	}
-	return fmt.Sprintf("bondd's engine has published nothing for %v: it does not run, or waits for the kernel",
-		age.Truncate(time.Second))
-}
-
-// FirstErrorAt is FirstError for a reader at the time now, who must not believe
-// what is too old.
-func (s *Snapshot) FirstErrorAt(now time.Time) string {
-	if stale := s.Stale(now); stale != "" {
-		return stale
-	}
-	return s.FirstError()
-}
+// Stale reports whether the snapshot is older than MaxAge. An engine that does
+// not run cannot say so itself: every reader has to ask.
+func (s *Snapshot) Stale(now time.Time) bool { return s.Age(now) > MaxAge }

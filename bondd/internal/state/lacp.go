@@ -16,44 +16,59 @@ const (
 // LACPStates lists every LACPState.
 var LACPStates = []LACPState{LACPAgreed, LACPNegotiating, LACPStandby, LACPHalfOpen, LACPNoPartner, LACPDown}
 
+// A LACPFault says what is wrong between a slave and the other end.
+type LACPFault uint8
+
+// The faults.
+const (
+	LACPNoFault    LACPFault = iota
+	LACPNobody               // nobody at the other end of the whole bond speaks LACP
+	LACPSilent               // the other end of this port sends none
+	LACPFellSilent           // it sends none any more
+	LACPUnheard              // it sends LACP, and does not hear this end's
+	LACPRefused              // it hears this end, and does not take the port into the group
+
+	lacpFaults // how many there are
+)
+
+// LACPFaults lists every LACPFault but LACPNoFault.
+func LACPFaults() []LACPFault {
+	var all []LACPFault
+	for f := LACPNoFault + 1; f < lacpFaults; f++ {
+		all = append(all, f)
+	}
+	return all
+}
+
 // PortLACP says how far a slave in mode 802.3ad and the other end have agreed, and
-// in a sentence what is wrong if that needs a person's attention.
+// what is wrong if that needs a person's attention.
 //
 // A port that just came up is defaulted and expired at once; after that it is
 // expired for 3 seconds when it hears nothing, and then defaulted
 // (ad_rx_machine, drivers/net/bonding/bond_3ad.c). The partner's bits are what
 // the other end says of itself, and so of what it hears from here.
-func (b *Bond) PortLACP(s *Slave) (LACPState, string) {
+func (b *Bond) PortLACP(s *Slave) (LACPState, LACPFault) {
 	const fresh = PortDefaulted | PortExpired
 	p := s.LACP
 	switch actor, partner := p.Actor&fresh, p.Partner&fresh; {
 	case !s.LinkUp:
-		return LACPDown, ""
+		return LACPDown, LACPNoFault
 	case actor == PortDefaulted && (b.LACP == nil || b.LACP.PartnerMAC.IsZero()):
-		return LACPNoPartner, "no LACP comes from the other end: set up an LACP group for this port on the switch"
+		return LACPNoPartner, LACPNobody
 	case actor == PortDefaulted:
-		return LACPHalfOpen, "the link is up, but no LACP comes from the other end"
+		return LACPHalfOpen, LACPSilent
 	case actor == PortExpired:
-		return LACPHalfOpen, "the link is up, but no LACP comes from the other end any more"
+		return LACPHalfOpen, LACPFellSilent
 	case actor == fresh || partner == fresh:
-		return LACPNegotiating, ""
+		return LACPNegotiating, LACPNoFault
 	case partner != 0:
-		return LACPHalfOpen, "the other end sends LACP, but does not hear this end's"
+		return LACPHalfOpen, LACPUnheard
 	case b.LACP != nil && p.Aggregator != b.LACP.Aggregator:
-		return LACPStandby, ""
+		return LACPStandby, LACPNoFault
 	case p.Carries():
-		return LACPAgreed, ""
+		return LACPAgreed, LACPNoFault
 	case p.ActorChurn == "churned" || p.PartnerChurn == "churned":
-		return LACPHalfOpen, "the other end speaks LACP, but does not take this port into the group"
+		return LACPHalfOpen, LACPRefused
 	}
-	return LACPNegotiating, ""
-}
-
-// halfOpen reports whether LACP is agreed at one end only.
-func (b *Bond) halfOpen(s *Slave) bool {
-	if s.LACP == nil {
-		return false
-	}
-	lacp, _ := b.PortLACP(s)
-	return lacp == LACPHalfOpen
+	return LACPNegotiating, LACPNoFault
 }

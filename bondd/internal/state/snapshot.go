@@ -1,7 +1,6 @@
 package state
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -31,10 +30,6 @@ type Snapshot struct {
 	Totals   Totals
 }
 
-// maxAge is how old the last reading of the kernel may be for the snapshot to be
-// believed: it is read every second, and each of its calls ends within a few.
-const maxAge = 30 * time.Second
-
 // MaxEvents bounds Snapshot.Events.
 const MaxEvents = 100
 
@@ -48,39 +43,16 @@ func (s *Snapshot) Bond(name string) *Bond {
 	return nil
 }
 
-// FirstError says in one sentence what most needs a person's attention, or
-// nothing if every bond carries traffic on a healthy slave.
-func (s *Snapshot) FirstError() string {
-	if !s.Config.Applied && len(s.Bonds) == 0 {
-		return "the configuration is not applied yet"
-	}
-	if len(s.Bonds) == 0 {
-		return "there is no bond"
-	}
-	read := s.Sampled
-	if read.IsZero() {
-		read = s.Started // it never was
-	}
-	if age := s.Time.Sub(read); age > maxAge {
-		return fmt.Sprintf("the kernel's network state could not be read for %v", age.Truncate(time.Second))
-	}
-	for i := range s.Bonds {
-		if b := &s.Bonds[i]; !b.Up {
-			return b.Name + ": " + b.Problem
-		}
-	}
-	return ""
-}
-
-// A Bond is one bond as configured and as it is.
+// A Bond is one bond as configured and as it is. How it is by all of this, Up,
+// Degraded and the others say.
 type Bond struct {
 	Name        string
 	Mode        bonding.Mode
 	MAC         MAC
 	MTU         int
-	Up          bool   // it carries traffic: up, with at least one healthy slave in use
-	Degraded    bool   // fewer usable slaves than configured
-	Problem     string // one sentence: why it is not Up, or why it is Degraded; empty if neither
+	Made        bool   // the kernel has it
+	AdminUp     bool   // IFF_UP: it is set up
+	Carrier     bool   // the driver has its carrier on
 	ActiveSlave string // empty where none, or where the mode has none
 	Addresses   []netip.Prefix
 	Gateways    []netip.Addr
@@ -113,17 +85,6 @@ func (b *Bond) Linked() bool {
 
 // Configured is the number of slaves that the configuration asks for.
 func (b *Bond) Configured() int { return len(b.Slaves) }
-
-// SlavesUp is the number of slaves that could carry traffic now.
-func (b *Bond) SlavesUp() int {
-	n := 0
-	for i := range b.Slaves {
-		if s := &b.Slaves[i]; s.Usable() && !b.halfOpen(s) {
-			n++
-		}
-	}
-	return n
-}
 
 // A Slave is one configured slave of a bond, whether its NIC is there or not.
 type Slave struct {
@@ -185,19 +146,6 @@ type Path struct {
 	Answered uint64        `json:"answered"`
 	Missed   uint64        `json:"missed"` // probes without an answer in time
 	Failed   uint64        `json:"failed"` // probes that could not be sent
-}
-
-// Usable reports whether the slave could carry traffic now.
-func (s *Slave) Usable() bool {
-	return s.Present && s.Enslaved && s.LinkUp && (s.PathUp == nil || *s.PathUp) && !s.Suppressed && !s.Deaf
-}
-
-// State is the slave's state in the kernel's words.
-func (s *Slave) State() string {
-	if s.Active {
-		return "active"
-	}
-	return "backup"
 }
 
 // ConfigStatus says which configuration runs and how well.

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/statustext"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // What is too old is not called healthy, whatever it says.
@@ -16,7 +16,7 @@ func TestWriteWithoutEngine(t *testing.T) {
 	s := fixture.Healthy()
 	s.Published = fixture.Now
 	for age, old := range map[time.Duration]bool{4 * time.Second: false, 12 * time.Second: true} {
-		st := decoded(t, status.At(s, fixture.Now.Add(age)))
+		st := decoded(t, report.At(s, fixture.Now.Add(age)))
 		var out bytes.Buffer
 		if err := statustext.Write(&out, st); err != nil {
 			t.Fatal(err)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/statustext"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -26,13 +26,13 @@ func TestMain(m *testing.M) {
 }
 
 // decoded is the status as a client has it, after its way over the network.
-func decoded(t *testing.T, st *status.Status) *status.Status {
+func decoded(t *testing.T, st *report.Status) *report.Status {
 	t.Helper()
 	text, err := json.Marshal(st)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := new(status.Status)
+	got := new(report.Status)
 	if err := json.Unmarshal(text, got); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestWrite(t *testing.T) {
 	for _, shape := range fixture.Shapes() {
 		t.Run(shape.Name, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := statustext.Write(&out, decoded(t, status.From(shape.Snapshot))); err != nil {
+			if err := statustext.Write(&out, decoded(t, report.From(shape.Snapshot))); err != nil {
 				t.Fatal(err)
 			}
 			golden := "testdata/" + shape.Name + ".txt"
@@ -66,11 +66,11 @@ func TestWrite(t *testing.T) {
 func TestExitCode(t *testing.T) {
 	want := map[string]int{
 		"healthy": 0, "degraded": 3, "down": 1, "missing": 3, "left-out": 3, "broken-config": 0, "no-nic": 1,
-		"starting": 1, "broadcast": 0, "round-robin": 0, "single": 0, "many": 3, "several": 1,
-		"detached": 3, "path-dead": 3, "all-paths-dead": 1, "suppressed": 3, "parked": 3, "lacp": 0, "half-open": 3, "no-partner": 3, "foreign": 0, "deaf": 3,
+		"starting": 1, "broadcast": 0, "round-robin": 0, "single": 3, "many": 3, "several": 1,
+		"detached": 3, "path-dead": 3, "all-paths-dead": 1, "suppressed": 3, "parked": 3, "lacp": 0, "half-open": 3, "no-partner": 3, "foreign": 0, "deaf": 3, "driver-down": 3, "unproven": 0,
 	}
 	for _, shape := range fixture.Shapes() {
-		if got := statustext.ExitCode(status.From(shape.Snapshot)); got != want[shape.Name] {
+		if got := statustext.ExitCode(report.From(shape.Snapshot)); got != want[shape.Name] {
 			t.Errorf("%s: exit code %d, want %d", shape.Name, got, want[shape.Name])
 		}
 	}
@@ -83,7 +83,7 @@ func TestFetch(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		json.NewEncoder(w).Encode(status.From(fixture.Degraded()))
+		json.NewEncoder(w).Encode(report.From(fixture.Degraded()))
 	})
 	mux.HandleFunc("GET /other/api/v1/status", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<html>")) })
 	server := httptest.NewServer(mux)

@@ -7,8 +7,8 @@ import (
 	"io"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 	"bondd.internal/hwprobe"
 )
 
@@ -22,11 +22,11 @@ const (
 // ExitCode is what a command that showed this status exits with: 0 if every
 // bond is healthy, 3 if one is degraded, 1 if one is down, if there is none, or if
 // the engine has published nothing for too long.
-func ExitCode(st *status.Status) int {
+func ExitCode(st *report.Status) int {
 	switch st.Health() {
-	case status.Healthy:
+	case report.Healthy:
 		return exitHealthy
-	case status.Degraded:
+	case report.Degraded:
 		return exitDegraded
 	}
 	return exitDown
@@ -37,7 +37,7 @@ const shownEvents = 8
 
 // Write writes the status, at most 100 columns wide unless a name or a message
 // is longer. Its error is that of w.
-func Write(w io.Writer, st *status.Status) error {
+func Write(w io.Writer, st *report.Status) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n", st.Headline())
 	if st.Stale() {
@@ -54,12 +54,12 @@ func Write(w io.Writer, st *status.Status) error {
 	writeConfig(&b, st)
 	writeSwitches(&b, st)
 	writeEvents(&b, st)
-	fmt.Fprintf(&b, "\nbondd %s, up %s\n", st.Version, status.Span(time.Duration(st.UptimeSeconds)*time.Second))
+	fmt.Fprintf(&b, "\nbondd %s, up %s\n", st.Version, report.Span(time.Duration(st.UptimeSeconds)*time.Second))
 	_, err := w.Write(b.Bytes())
 	return err
 }
 
-func writeBond(b *bytes.Buffer, st *status.Status, bond *status.Bond) {
+func writeBond(b *bytes.Buffer, st *report.Status, bond *report.Bond) {
 	fmt.Fprintf(b, "\n%s: %s, %s, mtu %d, ether %s\n", bond.Name, bond.Health(), bond.Mode, bond.MTU, cmp.Or(bond.MAC.String(), "none"))
 	for _, a := range bond.Addresses {
 		family := "inet"
@@ -94,10 +94,10 @@ func writeBond(b *bytes.Buffer, st *status.Status, bond *status.Bond) {
 	}
 	fmt.Fprintf(b, "    failovers %s", bond.FailoverText())
 	if bond.LastFailover != nil {
-		fmt.Fprintf(b, ", last %s (%s)", clock(*bond.LastFailover), status.Ago(st.Time.Sub(*bond.LastFailover)))
+		fmt.Fprintf(b, ", last %s (%s)", clock(*bond.LastFailover), report.Ago(st.Time.Sub(*bond.LastFailover)))
 	}
 	if bond.LastFailoverSeconds != nil {
-		fmt.Fprintf(b, ", took %s", status.Took(*bond.LastFailoverSeconds))
+		fmt.Fprintf(b, ", took %s", report.Took(*bond.LastFailoverSeconds))
 	}
 	b.WriteByte('\n')
 	writeCounters(b, "    ", &bond.Counters)
@@ -114,12 +114,12 @@ func foreign(is bool) string {
 	return ""
 }
 
-func writeSlave(b *bytes.Buffer, s *status.Slave) {
+func writeSlave(b *bytes.Buffer, s *report.Slave) {
 	mark := " "
-	if s.Role() == status.Active {
+	if s.Role() == report.Active {
 		mark = "*"
 	}
-	fmt.Fprintf(b, "\n  %s %s: %s", mark, s.Name, s.Word())
+	fmt.Fprintf(b, "\n  %s %s: %s", mark, s.Name, s.Word)
 	if speed := s.Speed(); speed != "" {
 		fmt.Fprintf(b, ", %s", speed)
 	}
@@ -158,13 +158,13 @@ func writeSlave(b *bytes.Buffer, s *status.Slave) {
 
 // writeCounters has the words and the order of ifconfig.
 func writeCounters(b *bytes.Buffer, indent string, c *state.Counters) {
-	fmt.Fprintf(b, "%sRX packets %d  bytes %d (%s)\n", indent, c.RxPackets, c.RxBytes, status.Bytes(c.RxBytes))
+	fmt.Fprintf(b, "%sRX packets %d  bytes %d (%s)\n", indent, c.RxPackets, c.RxBytes, report.Bytes(c.RxBytes))
 	fmt.Fprintf(b, "%sRX errors %d  dropped %d  overruns %d  frame %d\n", indent, c.RxErrors, c.RxDropped, c.RxOverruns, c.RxFrame)
-	fmt.Fprintf(b, "%sTX packets %d  bytes %d (%s)\n", indent, c.TxPackets, c.TxBytes, status.Bytes(c.TxBytes))
+	fmt.Fprintf(b, "%sTX packets %d  bytes %d (%s)\n", indent, c.TxPackets, c.TxBytes, report.Bytes(c.TxBytes))
 	fmt.Fprintf(b, "%sTX errors %d  dropped %d  overruns %d  carrier %d  collisions %d\n", indent, c.TxErrors, c.TxDropped, c.TxOverruns, c.TxCarrier, c.Collisions)
 }
 
-func writeHardware(b *bytes.Buffer, st *status.Status) {
+func writeHardware(b *bytes.Buffer, st *report.Status) {
 	fmt.Fprintf(b, "\nhardware: %s\n", cmp.Or(string(st.Hardware.Verdict), "not looked at yet"))
 	for _, f := range st.Hardware.Findings {
 		if f.Severity != hwprobe.SeverityPass {
@@ -173,7 +173,7 @@ func writeHardware(b *bytes.Buffer, st *status.Status) {
 	}
 }
 
-func writeConfig(b *bytes.Buffer, st *status.Status) {
+func writeConfig(b *bytes.Buffer, st *report.Status) {
 	applied := "applied"
 	if !st.Config.Applied {
 		applied = "not applied yet"
@@ -190,7 +190,7 @@ func writeConfig(b *bytes.Buffer, st *status.Status) {
 	}
 }
 
-func writeEvents(b *bytes.Buffer, st *status.Status) {
+func writeEvents(b *bytes.Buffer, st *report.Status) {
 	if len(st.Events) == 0 {
 		return
 	}
@@ -200,12 +200,12 @@ func writeEvents(b *bytes.Buffer, st *status.Status) {
 		if !e.Good {
 			mark = "!"
 		}
-		fmt.Fprintf(b, "  %s %s  %-11s  %s\n", mark, clock(e.Time), status.Ago(st.Time.Sub(e.Time)), e.Message)
+		fmt.Fprintf(b, "  %s %s  %-11s  %s\n", mark, clock(e.Time), report.Ago(st.Time.Sub(e.Time)), e.Message)
 	}
 }
 
 // writeSwitches is what the flight recorder has last.
-func writeSwitches(b *bytes.Buffer, st *status.Status) {
+func writeSwitches(b *bytes.Buffer, st *report.Status) {
 	if len(st.Switches) == 0 {
 		return
 	}
@@ -215,9 +215,9 @@ func writeSwitches(b *bytes.Buffer, st *status.Status) {
 		if len(st.Bonds) > 1 {
 			bond = s.Bond + ": "
 		}
-		fmt.Fprintf(b, "    %s  %-11s  %s%s (%s): %s", clock(s.When), status.Ago(st.Time.Sub(s.When)), bond, s.Title(), s.Reason, s.Cause)
+		fmt.Fprintf(b, "    %s  %-11s  %s%s (%s): %s", clock(s.When), report.Ago(st.Time.Sub(s.When)), bond, s.Title(), s.Reason, s.Cause)
 		if took := s.Seconds.EventReadToWritten; took != nil {
-			fmt.Fprintf(b, ", took %s", status.Took(*took))
+			fmt.Fprintf(b, ", took %s", report.Took(*took))
 		}
 		b.WriteByte('\n')
 	}

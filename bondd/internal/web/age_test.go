@@ -14,9 +14,9 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // answerOf is what the handler answers to a GET.
@@ -44,7 +44,7 @@ func TestHealthWithoutEngine(t *testing.T) {
 				t.Errorf("%s: healthz %d %s; want %d and %q", when, code, body, wantCode, wantError)
 			}
 			code, body = answerOf(h, "/api/v1/status")
-			var st status.Status
+			var st report.Status
 			if err := json.Unmarshal([]byte(body), &st); err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func TestHealthWithoutEngine(t *testing.T) {
 		src.Publish(fixture.Healthy())
 		check("published again", 200, "")
 		src.Publish(fixture.Down())
-		check("published that it is down", 503, "eth0 and eth1 have no link")
+		check("published that it is down", 503, "eth0 has no link, eth1 has no link")
 		time.Sleep(6 * time.Second)
 		check("down, 6 s ago", 503, "published nothing for 6s")
 	})
@@ -143,11 +143,11 @@ func TestEventsWithoutEngine(t *testing.T) {
 		defer response.Body.Close()
 		lines := bufio.NewScanner(response.Body)
 		lines.Buffer(nil, 1<<20)
-		next := func() *status.Status {
+		next := func() *report.Status {
 			t.Helper()
 			for lines.Scan() {
 				if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-					st := new(status.Status)
+					st := new(report.Status)
 					if err := json.Unmarshal([]byte(data), st); err != nil {
 						t.Fatal(err)
 					}
@@ -172,7 +172,7 @@ func TestEventsWithoutEngine(t *testing.T) {
 			time.Sleep(time.Minute)
 			src.Publish(fixture.Healthy())
 		}()
-		if st := next(); !st.OK || st.Health() != status.Healthy {
+		if st := next(); !st.OK || st.Health() != report.Healthy {
 			t.Errorf("event after the engine runs again: %q, %q", st.FirstError, st.Headline())
 		}
 		cancel()

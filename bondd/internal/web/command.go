@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"bondd.internal/bondd/internal/drill"
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // Commands are what an operator may ask for over HTTP.
@@ -66,7 +66,7 @@ func (h *handler) routes(c *Commands) map[string]http.Handler {
 
 // failover answers POST /api/v1/failover.
 func (c *commander) failover(w http.ResponseWriter, r *http.Request) {
-	order := status.FailoverOrder{Bond: r.URL.Query().Get("bond"), To: r.URL.Query().Get("to")}
+	order := report.FailoverOrder{Bond: r.URL.Query().Get("bond"), To: r.URL.Query().Get("to")}
 	if !readOrder(w, r, &order, `{"bond":"bond0","to":"eth1"}`) || !c.choose(w, &order.Bond) {
 		return
 	}
@@ -81,7 +81,7 @@ func (c *commander) failover(w http.ResponseWriter, r *http.Request) {
 	defer c.drilling.RUnlock()
 	ctx, cancel := context.WithTimeout(r.Context(), commandLimit)
 	defer cancel()
-	done := status.FailoverDone{Bond: order.Bond, To: order.To}
+	done := report.FailoverDone{Bond: order.Bond, To: order.To}
 	if b := c.src.Snapshot().Bond(order.Bond); b != nil {
 		done.From = b.ActiveSlave
 	}
@@ -97,7 +97,7 @@ func (c *commander) failover(w http.ResponseWriter, r *http.Request) {
 
 // drill answers POST /api/v1/drill. It takes some seconds for each standby.
 func (c *commander) drill(w http.ResponseWriter, r *http.Request) {
-	order := status.DrillOrder{Bond: r.URL.Query().Get("bond")}
+	order := report.DrillOrder{Bond: r.URL.Query().Get("bond")}
 	if !readOrder(w, r, &order, `{"bond":"bond0"}`) || !c.choose(w, &order.Bond) {
 		return
 	}
@@ -167,7 +167,7 @@ func (c *commander) choose(w http.ResponseWriter, bond *string) bool {
 		*bond = names[0]
 		return true
 	default:
-		refuse(w, http.StatusBadRequest, fmt.Sprintf("it does not say which bond: there are %s", status.List(names)))
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("it does not say which bond: there are %s", report.List(names)))
 	}
 	return false
 }
@@ -195,5 +195,5 @@ func (c *commander) failed(w http.ResponseWriter, command string, err error) {
 func refuse(w http.ResponseWriter, code int, why string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(status.Refused{Error: why}) // if it fails, the client is gone
+	_ = json.NewEncoder(w).Encode(report.Refused{Error: why}) // if it fails, the client is gone
 }

@@ -21,10 +21,10 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"bondd.internal/bondd/internal/drill"
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 const secret = "correct horse"
@@ -121,7 +121,7 @@ func (c *commanded) post(t *testing.T, path, body string, change ...func(*http.R
 	}
 	got = answer{response.StatusCode, response.Header, string(text)}
 	if kind := got.header.Get("Content-Type"); got.code != http.StatusOK && kind == "application/json" {
-		var refused status.Refused
+		var refused report.Refused
 		if err := json.Unmarshal(text, &refused); err != nil || refused.Error == "" {
 			t.Errorf("%s %s: %v in %s", path, body, err, text)
 		}

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 const (
@@ -116,7 +116,7 @@ type changes struct {
 func (c *changes) event(s *state.Snapshot, now time.Time) (event, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := status.At(s, now)
+	st := report.At(s, now)
 	// A stream that was slow may come with a snapshot that is older, or with an
 	// earlier time.
 	if c.seen != nil && (s == c.seen && (c.stale || !st.Stale()) || s.Time.Before(c.seen.Time)) {

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // A stream reads server-sent events.
@@ -43,7 +43,7 @@ func (s *stream) next(t *testing.T) string {
 	t.Helper()
 	for s.Scan() {
 		if data, ok := strings.CutPrefix(s.Text(), "data: "); ok {
-			var st status.Status
+			var st report.Status
 			if err := json.Unmarshal([]byte(data), &st); err != nil {
 				t.Fatal(err)
 			}

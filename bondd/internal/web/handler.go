@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // A Source publishes snapshots.
@@ -68,7 +68,7 @@ func secure(next http.Handler) http.Handler {
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) {
-	h.writeJSON(w, http.StatusOK, status.At(h.src.Snapshot(), time.Now()))
+	h.writeJSON(w, http.StatusOK, report.At(h.src.Snapshot(), time.Now()))
 }
 
 // health is what /healthz answers.
@@ -78,7 +78,7 @@ type health struct {
 }
 
 func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
-	firstError := h.src.Snapshot().FirstErrorAt(time.Now())
+	firstError := report.FirstErrorAt(h.src.Snapshot(), time.Now())
 	code := http.StatusOK
 	if firstError != "" {
 		code = http.StatusServiceUnavailable
@@ -91,7 +91,7 @@ func (h *handler) healthz(w http.ResponseWriter, r *http.Request) {
 func (h *handler) readyz(w http.ResponseWriter, r *http.Request) {
 	if s := h.src.Snapshot(); !s.Config.Applied {
 		why := "not ready: the configuration is not applied yet"
-		if stale := s.Stale(time.Now()); stale != "" {
+		if stale := report.Stale(s, time.Now()); stale != "" {
 			why += "; " + stale
 		}
 		http.Error(w, why, http.StatusServiceUnavailable)

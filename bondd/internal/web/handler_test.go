@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // start serves a snapshot with a stand-in for the metrics.
@@ -153,8 +153,8 @@ func TestHealthAndReadiness(t *testing.T) {
 	}{
 		{"healthy", 200, "", 200},
 		{"degraded", 200, "", 200}, // it still carries traffic on a healthy slave
-		{"down", 503, "bond0: eth0 and eth1 have no link", 200},
-		{"several", 503, "bond2: eth4 and eth5 have no link", 200},
+		{"down", 503, "bond0: eth0 has no link, eth1 has no link", 200},
+		{"several", 503, "bond2: eth4 has no link, eth5 has no link", 200},
 		{"no-nic", 503, "there is no bond", 200},
 		{"starting", 503, "the configuration is not applied yet", 503},
 	} {
@@ -178,7 +178,7 @@ func TestHealthAndReadiness(t *testing.T) {
 func TestStatusFollowsTheSource(t *testing.T) {
 	src, server := start(t, fixture.Healthy())
 	src.Publish(fixture.Degraded())
-	var got status.Status
+	var got report.Status
 	if err := json.Unmarshal([]byte(do(t, server, http.MethodGet, "/api/v1/status").body), &got); err != nil {
 		t.Fatal(err)
 	}

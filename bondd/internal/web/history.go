@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // history answers with the flight recorder, newest first. The parameter bond
@@ -22,7 +22,7 @@ func (h *handler) history(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	found := status.HistoryFrom(s, bond, limit)
+	found := report.HistoryFrom(s, bond, limit)
 	found.SnapshotAgeSeconds = s.Age(time.Now()).Seconds()
 	h.writeJSON(w, http.StatusOK, found)
 }

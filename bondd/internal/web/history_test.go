@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // switches is a history of two bonds in turn, the newest has number n.
@@ -36,7 +36,7 @@ func TestHistory(t *testing.T) {
 		"?bond=bond9":         {6},
 	} {
 		got := do(t, server, http.MethodGet, "/api/v1/history"+query)
-		var history status.History
+		var history report.History
 		if err := json.Unmarshal([]byte(got.body), &history); err != nil {
 			t.Fatalf("%s: %v\n%s", query, err, got.body)
 		}

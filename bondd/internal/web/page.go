@@ -15,8 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 //go:embed assets templates
@@ -72,7 +72,7 @@ type rendered struct {
 // than an answer.
 func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	s, now := h.src.Snapshot(), time.Now()
-	stale := s.Stale(now)
+	stale := report.Stale(s, now)
 	p := h.rendered.Load()
 	if p == nil || p.of != s || p.stale != stale || p.host != r.Host {
 		var body bytes.Buffer
@@ -101,20 +101,20 @@ const shownSwitches = 5
 
 // A page is the status with what only its HTML needs.
 type page struct {
-	*status.Status
+	*report.Status
 	Host     string        // as the browser knows this machine
 	Running  time.Duration // since bondd's start
 	TOML     string
 	Recent   []state.Event
 	Older    []state.Event
-	Recorded []status.Switch // the latest switches
+	Recorded []report.Switch // the latest switches
 	Switched int             // how many are in the flight recorder
 }
 
 func newPage(s *state.Snapshot, now time.Time, host string) *page {
 	p := &page{
-		Status: status.At(s, now), Host: host, Running: s.Sampled.Sub(s.Started), TOML: s.Config.TOML,
-		Recorded: status.HistoryFrom(s, "", shownSwitches).Switches, Switched: len(s.History),
+		Status: report.At(s, now), Host: host, Running: s.Sampled.Sub(s.Started), TOML: s.Config.TOML,
+		Recorded: report.HistoryFrom(s, "", shownSwitches).Switches, Switched: len(s.History),
 	}
 	p.Recent = p.Events[:min(recentEvents, len(p.Events))]
 	p.Older = p.Events[len(p.Recent):min(maxEvents, len(p.Events))]
@@ -122,10 +122,10 @@ func newPage(s *state.Snapshot, now time.Time, host string) *page {
 }
 
 // Ago is how long before this page a time was.
-func (p *page) Ago(t time.Time) string { return status.Ago(p.Time.Sub(t)) }
+func (p *page) Ago(t time.Time) string { return report.Ago(p.Time.Sub(t)) }
 
 // Uptime is how long bondd has been running.
-func (p *page) Uptime() string { return status.Span(p.Running) }
+func (p *page) Uptime() string { return report.Span(p.Running) }
 
 // Layout is how a wide screen is divided: the table of many cards needs all its
 // width, and that of a few is easier to read beside the rest.
@@ -144,17 +144,17 @@ func (p *page) Layout() string {
 // A wire is the line from a slave's port to its bond in the diagram, in a
 // drawing that is 100 wide and 100 high for each slave.
 type wire struct {
-	Role status.Role
+	Role report.Role
 	Path string
 }
 
 // wires draws the slaves' wires, the ones that carry traffic last and so on top.
-func wires(slaves []status.Slave) []wire {
+func wires(slaves []report.Slave) []wire {
 	var idle, active []wire
 	for i := range slaves {
 		y, end := i*100+50, len(slaves)*50
 		w := wire{slaves[i].Role(), fmt.Sprintf("M0 %d C55 %d 45 %d 100 %d", y, y, end, end)}
-		if w.Role == status.Active {
+		if w.Role == report.Active {
 			active = append(active, w)
 		} else {
 			idle = append(idle, w)
@@ -174,7 +174,7 @@ type stage struct {
 
 // stages draws the time line of a switch. The first packet may be long in coming
 // where nobody sends any: it must not press everything else into nothing.
-func stages(s status.Switch) []stage {
+func stages(s report.Switch) []stage {
 	moments := s.Moments()
 	if len(moments) == 0 {
 		return nil
@@ -203,7 +203,7 @@ func stages(s status.Switch) []stage {
 	}
 	var drawn []stage
 	for _, m := range moments {
-		at := stage{Name: m.Name, Offset: status.Offset(m.At.Sub(first)), X: min(x(m.From), x(m.At)), Beyond: m.At.Sub(first) > width}
+		at := stage{Name: m.Name, Offset: report.Offset(m.At.Sub(first)), X: min(x(m.From), x(m.At)), Beyond: m.At.Sub(first) > width}
 		at.W = max(sliver, x(m.At)-at.X)
 		drawn = append(drawn, at)
 	}
@@ -215,7 +215,7 @@ type beforeAfter struct{ Name, Before, After string }
 
 // beforeAndAfter lists the slaves that a switch is about, and those that were
 // not the same after it.
-func beforeAndAfter(s status.Switch) []beforeAfter {
+func beforeAndAfter(s report.Switch) []beforeAfter {
 	var rows []beforeAfter
 	add := func(name string) {
 		r := beforeAfter{name, viewWord(s.Before, name), viewWord(s.After, name)}
@@ -233,7 +233,7 @@ func beforeAndAfter(s status.Switch) []beforeAfter {
 func viewWord(views []state.SlaveView, name string) string {
 	for _, v := range views {
 		if v.Name == name {
-			return status.ViewWord(v)
+			return report.ViewWord(v)
 		}
 	}
 	return nothing
@@ -255,8 +255,8 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 	"asset":   func(name string) string { return assetURLs[name] },
 	"wires":   wires,
 	"table":   newTable,
-	"took":    status.Took,
-	"digits":  func(n int) string { return status.Digits(uint64(n)) },
+	"took":    report.Took,
+	"digits":  func(n int) string { return report.Digits(uint64(n)) },
 	"stages":  stages,
 	"pieces":  pieces,
 	"capital": capital,

@@ -208,7 +208,7 @@ func TestPageSaysWhatIs(t *testing.T) {
 	want := map[string][]string{
 		"healthy":       {"eth0 carries traffic 1 Gbit/s, full duplex", "eth1 ready", "RX bytes 21.8 GB", "traffic moved from eth0 to eth1 in 1.21 ms: eth0 lost its link", "5 min ago", "Failovers 2 (1 link, 1 primary)", "took 1.21 ms", "option ROM", "up 3 days", "52:54:00:12:34:a1"},
 		"degraded":      {"bond0 is degraded: eth1 has no link", "Traffic on eth0.", "eth1 no link"},
-		"down":          {"bond0 is down: eth0 and eth1 have no link", "no slave is left"},
+		"down":          {"bond0 is down: eth0 has no link, eth1 has no link", "bond0 carries no traffic: eth0 has no link, eth1 has no link"},
 		"missing":       {"mac:52:54:00:12:34:a7 missing", "put the card in", "Hardware warn"},
 		"left-out":      {"left out: its chipset 10ec:8139", "Hardware fail", "eth1 left out"},
 		"broken-config": {"The configuration file has an error", `/perm/bondd/bondd.toml:5:10: miimon = 100 has no unit: write "100ms"`, "Running instead: built-in default", "bond0: miimon is 200, should be 100"},
@@ -240,7 +240,9 @@ func TestPageSaysWhatIs(t *testing.T) {
 			"Foreign routes default via 192.168.1.9 metric 50 10.0.0.0/8 via 192.168.1.2 198.51.100.0/24"},
 		"deaf": {"eth1 receives nothing", "eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0", "the kernel differs",
 			"set MAC of eth1 to 52:54:00:12:34:a0: the kernel took it and did not keep it"},
-		"no-partner": {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
+		"driver-down": {"eth1 down in the driver", "eth1 fail: eth1 has a link, but the bonding driver keeps it down: the speed of the link is not known, and mode balance-tlb needs it"},
+		"unproven":    {"bond0 is healthy: traffic on eth0, eth1 ready", "eth1 path is unproven 1 Gbit/s", "eth1 has link again"},
+		"no-partner":  {"eth0 carries traffic", "eth1 no partner", "no LACP comes from the other end: set up an LACP group for this port on the switch", "LACP partner none", "LACP, other end nothing nothing"},
 	}
 	eachPage(t, func(t *testing.T, name, page string) {
 		content := text(parse(t, page))
@@ -311,10 +313,13 @@ func TestPageMarks(t *testing.T) {
 		"half-open":   {"eth0": "active", "eth1": "down"},
 		"no-partner":  {"eth0": "active", "eth1": "down"},
 		"deaf":        {"eth0": "active", "eth1": "down"},
+		"driver-down": {"eth0": "active", "eth1": "down"},
+		"unproven":    {"eth0": "active", "eth1": "backup"},
 	}
 	health := map[string]string{
 		"degraded": "degraded", "missing": "degraded", "left-out": "degraded", "many": "degraded",
 		"detached": "degraded", "path-dead": "degraded", "suppressed": "degraded", "parked": "degraded", "half-open": "degraded", "no-partner": "degraded", "deaf": "degraded",
+		"single": "degraded", "driver-down": "degraded",
 		"down": "down", "several": "down", "no-nic": "down", "starting": "down", "all-paths-dead": "down",
 	}
 	eachPage(t, func(t *testing.T, name, page string) {
@@ -359,7 +364,7 @@ func TestPageMarks(t *testing.T) {
 func TestPageEscapes(t *testing.T) {
 	s := fixture.Degraded()
 	const attack = `<script>alert(1)</script>"'`
-	s.Bonds[0].Problem, s.Bonds[0].Slaves[1].Name, s.Events[0].Message, s.Config.TOML, s.Config.Error = attack, attack, attack, attack, attack
+	s.Bonds[0].Slaves[1].Name, s.Events[0].Message, s.Config.TOML, s.Config.Error = attack, attack, attack, attack
 	_, server := start(t, s)
 	if got := attributes(parse(t, do(t, server, http.MethodGet, "/").body), "script", "src"); len(got) != 1 {
 		t.Errorf("%d scripts, want the page's own", len(got))

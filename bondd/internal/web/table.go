@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"strconv"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // A table compares a bond's slaves, one in each column, with the bond itself in
@@ -80,28 +80,28 @@ type fact struct {
 	kind  string // of its cells
 	rare  bool   // left out where it is as usual at every slave
 	usual string
-	value func(*status.Slave) string
+	value func(*report.Slave) string
 }
 
 var facts = []fact{
-	{label: "State", value: func(s *status.Slave) string { return capital(s.Word()) }},
-	{label: "Speed", value: func(s *status.Slave) string { return s.Speed() }},
-	{label: "Driver", value: func(s *status.Slave) string { return s.Driver }},
-	{label: "Permanent MAC", kind: "mac", value: func(s *status.Slave) string { return s.PermanentMAC.String() }},
-	{label: "Link failures", value: func(s *status.Slave) string {
+	{label: "State", value: func(s *report.Slave) string { return capital(s.Word) }},
+	{label: "Speed", value: func(s *report.Slave) string { return s.Speed() }},
+	{label: "Driver", value: func(s *report.Slave) string { return s.Driver }},
+	{label: "Permanent MAC", kind: "mac", value: func(s *report.Slave) string { return s.PermanentMAC.String() }},
+	{label: "Link failures", value: func(s *report.Slave) string {
 		if !s.Present {
 			return ""
 		}
-		return status.Digits(s.LinkFailures)
+		return report.Digits(s.LinkFailures)
 	}},
-	{label: "Fast link down", rare: true, value: func(s *status.Slave) string { return s.FastLinkDown }},
-	{label: "Priority", rare: true, usual: "0", value: func(s *status.Slave) string { return strconv.Itoa(s.Prio) }},
-	{label: "Flap penalty", rare: true, usual: "0.0", value: func(s *status.Slave) string { return strconv.FormatFloat(s.Penalty, 'f', 1, 64) }},
-	{label: "LACP, this end", kind: "list", rare: true, value: func(s *status.Slave) string { return s.LACP.ActorText() }},
-	{label: "LACP, other end", kind: "list", rare: true, value: func(s *status.Slave) string { return s.LACP.PartnerText() }},
+	{label: "Fast link down", rare: true, value: func(s *report.Slave) string { return s.FastLinkDown }},
+	{label: "Priority", rare: true, usual: "0", value: func(s *report.Slave) string { return strconv.Itoa(s.Prio) }},
+	{label: "Flap penalty", rare: true, usual: "0.0", value: func(s *report.Slave) string { return strconv.FormatFloat(s.Penalty, 'f', 1, 64) }},
+	{label: "LACP, this end", kind: "list", rare: true, value: func(s *report.Slave) string { return s.LACP.ActorText() }},
+	{label: "LACP, other end", kind: "list", rare: true, value: func(s *report.Slave) string { return s.LACP.PartnerText() }},
 }
 
-func newTable(b status.Bond) table {
+func newTable(b report.Bond) table {
 	t := table{Bond: b.Name, Columns: make([]string, 0, len(b.Slaves)+1)}
 	for i := range b.Slaves {
 		t.Columns = append(t.Columns, b.Slaves[i].Name)
@@ -113,7 +113,7 @@ func newTable(b status.Bond) table {
 }
 
 // factGroup says nothing of the bond itself.
-func factGroup(b *status.Bond) group {
+func factGroup(b *report.Bond) group {
 	g := group{Words: true}
 	for _, f := range facts {
 		r := row{Label: f.label}
@@ -132,7 +132,7 @@ func factGroup(b *status.Bond) group {
 }
 
 // counterGroup has the rates of the first two counters and then all counters.
-func counterGroup(b *status.Bond, prefix string, counters []counter) group {
+func counterGroup(b *report.Bond, prefix string, counters []counter) group {
 	g := group{Rows: []row{
 		rateRow(b, prefix+" bytes/s", counters[1]),
 		rateRow(b, prefix+" packets/s", counters[0]),
@@ -153,7 +153,7 @@ func counterGroup(b *status.Bond, prefix string, counters []counter) group {
 	return g
 }
 
-func rateRow(b *status.Bond, label string, c counter) row {
+func rateRow(b *report.Bond, label string, c counter) row {
 	r := row{Label: label, Rate: true}
 	for i := range b.Slaves {
 		r.Cells = append(r.Cells, cell{Text: nothing, Rate: b.Slaves[i].Name + "/" + c.key})
@@ -164,10 +164,10 @@ func rateRow(b *status.Bond, label string, c counter) row {
 
 func counterCell(name string, c counter, counters *state.Counters) cell {
 	n := c.value(counters)
-	made := cell{Text: status.Digits(n), Counter: name + "/" + c.key, Value: strconv.FormatUint(n, 10)}
+	made := cell{Text: report.Digits(n), Counter: name + "/" + c.key, Value: strconv.FormatUint(n, 10)}
 	switch c.kind {
 	case size:
-		made.Text, made.Title = status.Bytes(n), status.Digits(n)+" bytes"
+		made.Text, made.Title = report.Bytes(n), report.Digits(n)+" bytes"
 	case trouble:
 		made.Bad = n > 0
 	}

@@ -58,6 +58,14 @@ type reading struct {
 	consumed uint64    // link events seen
 	err      string    // why the last read failed; empty if it did not
 	applied  bool      // the configuration was found in the kernel at least once
+	early    []early   // received before anything was read
+}
+
+// An early failover was reported before the first read, which may not show it: by
+// then the driver may have moved once more.
+type early struct {
+	bond, active int // interface indexes
+	at           time.Time
 }
 
 // A bond is what is known of one bond between steps.

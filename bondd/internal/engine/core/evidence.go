@@ -76,6 +76,9 @@ func (ev LinkEvent) apply(c *Core) {
 		c.prepare() // older than what was read since
 		return
 	}
+	if c.reading.last.IsZero() && ev.Failover {
+		c.reading.early = append(c.reading.early, early{ev.Index, ev.Active, ev.Received})
+	}
 	if b := c.bondByIndex(ev.Index); b != nil && ev.Failover && b.cfg.Mode().HasActiveSlave() {
 		c.driverMoved(b, ev.Active, ev.Received)
 	}
@@ -304,6 +307,7 @@ func (r NetworkRead) apply(c *Core) {
 		c.decide(b, r.Began)
 		c.tune(b)
 	}
+	c.reading.early = nil
 	c.poll()
 	c.prepare()
 	c.out.Publish = true
@@ -348,6 +352,13 @@ func (c *Core) adopt(b *bond, before *network, now time.Time) {
 	b.index, b.was = l.Index, l.Index
 	first := c.inherit(b, l)
 	active := l.Bond.ActiveSlave
+	for _, e := range c.reading.early {
+		if e.bond == l.Index && e.at.After(now) {
+			active = e.active
+			c.moved(b, active, e.at)
+			c.read(0)
+		}
+	}
 	// A read may be older than our own write; the next one is not.
 	older := !b.actedAt.Before(now) && b.cfg.Mode().HasActiveSlave()
 	if !b.activeBackup() {
@@ -487,32 +498,6 @@ func (c *Core) sender(b *bond) Sender {
 		}
 	}
 	return s
-}
-
-// pathUp combines the paths of a slave by the bond's policy; nil while nothing
-// is known.
-func (b *bond) pathUp(paths []state.Path) *bool {
-	up, down := 0, 0
-	for i := range paths {
-		switch paths[i].State {
-		case state.PathUp, state.PathMissing:
-			up++
-		case state.PathDown:
-			down++
-		}
-	}
-	var is bool
-	switch {
-	case b.cfg.PathPolicy == "any" && up > 0:
-		is = true
-	case down > 0 && (b.cfg.PathPolicy != "any" || down == len(paths)):
-		is = false
-	case up > 0 && up == len(paths):
-		is = true
-	default:
-		return nil
-	}
-	return &is
 }
 
 // tune has every slave that was not asked yet report a lost link at once.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 )
 
@@ -207,7 +208,7 @@ func (c *Core) switched(b *bond, m *claim) {
 	}
 	c.ledger.moves = append(c.ledger.moves, state.Event{Time: m.done, Bond: b.cfg.Name, Slave: name, Kind: "failover",
 		Good:    m.reason == state.ReasonPrimary || m.reason == state.ReasonAdmin,
-		Message: failoverMessage(&entry, took)})
+		Message: report.Failover(&entry, took)})
 	if m.reason == state.ReasonLink || m.reason == state.ReasonPath {
 		b.duration.Observe(took.Seconds())
 	}
@@ -240,7 +241,7 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		b.failovers[entry.Reason]++
 		b.lastFailover, b.lastTook = now, b.pendingTook
 		c.ledger.moves = append(c.ledger.moves, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
-			Message: failoverMessage(&entry, b.pendingTook)})
+			Message: report.Failover(&entry, b.pendingTook)})
 		c.record(b, entry)
 	}
 }

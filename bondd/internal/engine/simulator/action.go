@@ -195,7 +195,7 @@ func (w *World) expect(f []string) error {
 	case "usable":
 		want = strings.Join(f[1:], " ")
 		for i := range b.Slaves {
-			if b.Slaves[i].Usable() {
+			if b.Condition(&b.Slaves[i]).Usable() {
 				got += " " + b.Slaves[i].Name
 			}
 		}

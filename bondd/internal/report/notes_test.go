@@ -1,16 +1,16 @@
-package status_test
+package report_test
 
 import (
 	"testing"
 	"time"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // notes are a slave's notes as one text, each with its level.
-func notes(s status.Slave) string {
+func notes(s report.Slave) string {
 	text := ""
 	for _, n := range s.Notes() {
 		text += string(n.Level) + ": " + n.Text
@@ -45,7 +45,7 @@ func TestNotes(t *testing.T) {
 		"parked for flaps":  {parkedForFlaps(), 1, "warn: parked: out of the bond until it may be used again\nwarn: held out for another 1 min, because it failed too often\npass: 192.168.1.1 answers in 0.44 ms (3 of 548,638 probes missed)\n"},
 		"other aggregator":  {otherAggregator(), 1, "warn: LACP: in aggregator 2, which is not in use: it only stands by\n"},
 	} {
-		if got := notes(status.From(tt.snapshot).Bonds[0].Slaves[tt.slave]); got != tt.want {
+		if got := notes(report.From(tt.snapshot).Bonds[0].Slaves[tt.slave]); got != tt.want {
 			t.Errorf("%s:\n%swant\n%s", name, got, tt.want)
 		}
 	}
@@ -76,23 +76,23 @@ func TestBondTexts(t *testing.T) {
 	all := fixture.AllPathsDead()
 	all.Bonds[0].PathPolicy = "all"
 	for _, tt := range []struct{ got, want string }{
-		{status.From(fixture.Healthy()).Bonds[0].PathText(), "192.168.1.1"},
-		{status.From(fixture.AllPathsDead()).Bonds[0].PathText(), "192.168.1.1 or fe80::5054:ff:fe12:1"},
-		{status.From(all).Bonds[0].PathText(), "192.168.1.1 and fe80::5054:ff:fe12:1"},
-		{status.From(fixture.LACP()).Bonds[0].PathText(), ""},
-		{status.From(fixture.LACP()).Bonds[0].PartnerText(), "00:1b:21:3c:9d:f8, key 1001"},
-		{status.From(fixture.NoPartner()).Bonds[0].PartnerText(), "none"},
-		{status.From(fixture.Healthy()).Bonds[0].PartnerText(), ""},
-		{status.From(fixture.LACP()).Bonds[0].AggregatorText(), "1, with 2 ports"},
-		{status.From(fixture.HalfOpen()).Bonds[0].AggregatorText(), "1, with 1 port"},
-		{status.From(fixture.Healthy()).Bonds[0].AggregatorText(), ""},
-		{status.Offset(0), "0"},
-		{status.Offset(9400 * time.Nanosecond), "+9.4 µs"},
-		{status.Offset(85 * time.Microsecond), "+85 µs"},
-		{status.Offset(999_600 * time.Nanosecond), "+1.00 ms"},
-		{status.Offset(2400 * time.Millisecond), "+2.40 s"},
-		{status.Digits(999), "999"},
-		{status.Digits(1_234_567), "1,234,567"},
+		{report.From(fixture.Healthy()).Bonds[0].PathText(), "192.168.1.1"},
+		{report.From(fixture.AllPathsDead()).Bonds[0].PathText(), "192.168.1.1 or fe80::5054:ff:fe12:1"},
+		{report.From(all).Bonds[0].PathText(), "192.168.1.1 and fe80::5054:ff:fe12:1"},
+		{report.From(fixture.LACP()).Bonds[0].PathText(), ""},
+		{report.From(fixture.LACP()).Bonds[0].PartnerText(), "00:1b:21:3c:9d:f8, key 1001"},
+		{report.From(fixture.NoPartner()).Bonds[0].PartnerText(), "none"},
+		{report.From(fixture.Healthy()).Bonds[0].PartnerText(), ""},
+		{report.From(fixture.LACP()).Bonds[0].AggregatorText(), "1, with 2 ports"},
+		{report.From(fixture.HalfOpen()).Bonds[0].AggregatorText(), "1, with 1 port"},
+		{report.From(fixture.Healthy()).Bonds[0].AggregatorText(), ""},
+		{report.Offset(0), "0"},
+		{report.Offset(9400 * time.Nanosecond), "+9.4 µs"},
+		{report.Offset(85 * time.Microsecond), "+85 µs"},
+		{report.Offset(999_600 * time.Nanosecond), "+1.00 ms"},
+		{report.Offset(2400 * time.Millisecond), "+2.40 s"},
+		{report.Digits(999), "999"},
+		{report.Digits(1_234_567), "1,234,567"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%q, want %q", tt.got, tt.want)
@@ -108,7 +108,7 @@ func TestSwitchTitle(t *testing.T) {
 	} {
 		s := fixture.Healthy()
 		s.History = []*state.Switch{{From: tt.from, To: tt.to}}
-		if got := status.From(s).Switches[0].Title(); got != tt.want {
+		if got := report.From(s).Switches[0].Title(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
@@ -130,7 +130,7 @@ func TestViewWord(t *testing.T) {
 		{state.SlaveView{LinkUp: true, Suppressed: true, PathUp: &dead}, "held out"},
 		{state.SlaveView{LinkUp: true, MIIStatus: state.MIIBack}, "coming back"},
 	} {
-		if got := status.ViewWord(tt.view); got != tt.want {
+		if got := report.ViewWord(tt.view); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.view, got, tt.want)
 		}
 	}

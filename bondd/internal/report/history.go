@@ -1,4 +1,4 @@
-package status
+package report
 
 import (
 	"time"
@@ -71,4 +71,65 @@ func span(from, to time.Time) *float64 {
 	}
 	seconds := to.Sub(from).Seconds()
 	return &seconds
+}
+
+// Title says in a few words what a switch did: "eth0 → eth1".
+func (s Switch) Title() string {
+	switch {
+	case s.From == "" && s.To == "":
+		return "no slave"
+	case s.From == "":
+		return "→ " + s.To
+	case s.To == "":
+		return s.From + " out"
+	}
+	return s.From + " → " + s.To
+}
+
+// A Moment is a point on the time line of a switch.
+type Moment struct {
+	Name string
+	From time.Time // when it began to be waited for: the moment that led to it
+	At   time.Time
+}
+
+// Moments is the time line of a switch, as far as it is known. Each moment
+// follows from the one before, but for the last two, which both follow from the
+// write.
+func (s Switch) Moments() []Moment {
+	const written = 3
+	var known []Moment
+	var from time.Time
+	for i, m := range []Moment{
+		{Name: "Carrier lost", At: s.CarrierLost},
+		{Name: "Event read", At: s.EventRead},
+		{Name: "Decided", At: s.Decided},
+		{Name: "Written", At: s.Written},
+		{Name: "Kernel agreed", At: s.Agreed},
+		{Name: "First packet", At: s.FirstPacket},
+	} {
+		if m.At.IsZero() {
+			continue
+		}
+		m.From = from
+		if from.IsZero() {
+			m.From = m.At
+		}
+		if i <= written {
+			from = m.At
+		}
+		known = append(known, m)
+	}
+	return known
+}
+
+// ViewWord says in two words or three how a slave was when a switch was made.
+func ViewWord(v state.SlaveView) string {
+	s := state.Slave{Present: true, Enslaved: true, Active: v.Active, LinkUp: v.LinkUp, PathUp: v.PathUp,
+		Suppressed: v.Suppressed, MIIStatus: v.MIIStatus}
+	c := new(state.Bond).Condition(&s)
+	if v.Active && c != state.ConditionActive {
+		return "active, " + conditions[c].word
+	}
+	return conditions[c].word
 }

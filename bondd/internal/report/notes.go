@@ -1,10 +1,9 @@
-package status
+package report
 
 import (
 	"cmp"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,14 +27,13 @@ func parked(quiet bool) string {
 	return "parked: out of the bond until "
 }
 
-// Notes says what else there is to know of a slave than its Word: what it gets
+// Notes says what else there is to know of a slave than its word: what it gets
 // answers from, for how long it is held out, how far it has agreed by LACP.
 func (s Slave) Notes() []Note {
 	var notes []Note
 	if s.Detached {
 		// What the kernel refuses of such a card follows from it.
-		return []Note{{Level: hwprobe.SeverityFail, Text: "detached: the device no longer replies, although its interface is there; " +
-			"power cycle the machine, and replace the card if that does not help"}}
+		return []Note{{Level: hwprobe.SeverityFail, Text: "detached: the device " + detached}}
 	}
 	if s.LeftOut != "" {
 		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: "left out: " + s.LeftOut})
@@ -49,6 +47,9 @@ func (s Slave) Notes() []Note {
 	}
 	if s.Suppressed {
 		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: s.heldOut()})
+	}
+	if s.Condition == state.ConditionDriverDown.String() {
+		notes = append(notes, Note{Level: s.Level.Severity(), Text: s.Sentence})
 	}
 	for _, lack := range s.Lacks {
 		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: lack})
@@ -190,98 +191,4 @@ func (b Bond) AggregatorText() string {
 		return fmt.Sprintf("%d, with 1 port", b.LACP.Aggregator)
 	}
 	return fmt.Sprintf("%d, with %d ports", b.LACP.Aggregator, b.LACP.Ports)
-}
-
-// Title says in a few words what a switch did: "eth0 → eth1".
-func (s Switch) Title() string {
-	switch {
-	case s.From == "" && s.To == "":
-		return "no slave"
-	case s.From == "":
-		return "→ " + s.To
-	case s.To == "":
-		return s.From + " out"
-	}
-	return s.From + " → " + s.To
-}
-
-// A Moment is a point on the time line of a switch.
-type Moment struct {
-	Name string
-	From time.Time // when it began to be waited for: the moment that led to it
-	At   time.Time
-}
-
-// Moments is the time line of a switch, as far as it is known. Each moment
-// follows from the one before, but for the last two, which both follow from the
-// write.
-func (s Switch) Moments() []Moment {
-	const written = 3
-	var known []Moment
-	var from time.Time
-	for i, m := range []Moment{
-		{Name: "Carrier lost", At: s.CarrierLost},
-		{Name: "Event read", At: s.EventRead},
-		{Name: "Decided", At: s.Decided},
-		{Name: "Written", At: s.Written},
-		{Name: "Kernel agreed", At: s.Agreed},
-		{Name: "First packet", At: s.FirstPacket},
-	} {
-		if m.At.IsZero() {
-			continue
-		}
-		m.From = from
-		if from.IsZero() {
-			m.From = m.At
-		}
-		if i <= written {
-			from = m.At
-		}
-		known = append(known, m)
-	}
-	return known
-}
-
-// Offset writes the time from the first moment of a switch to another: "0",
-// "+85 µs", "+1.30 ms", "+2.40 s".
-func Offset(d time.Duration) string {
-	switch {
-	case d <= 0:
-		return "0"
-	case d < 9_995*time.Nanosecond:
-		return fmt.Sprintf("+%.1f µs", float64(d)/1e3)
-	case d < 999_500*time.Nanosecond:
-		return fmt.Sprintf("+%.0f µs", float64(d)/1e3)
-	}
-	return "+" + Took(d.Seconds())
-}
-
-// ViewWord says in two words or three how a slave was when a switch was made.
-func ViewWord(v state.SlaveView) string {
-	switch {
-	case !v.LinkUp && v.Active:
-		return "active, no link"
-	case !v.LinkUp:
-		return "no link"
-	case v.Suppressed:
-		return "held out"
-	case v.PathUp != nil && !*v.PathUp && v.Active:
-		return "active, path is dead"
-	case v.PathUp != nil && !*v.PathUp:
-		return "path is dead"
-	case v.Active:
-		return "carries traffic"
-	case v.MIIStatus == state.MIIBack:
-		return "coming back"
-	}
-	return "ready"
-}
-
-// Digits writes a number with its thousands apart.
-func Digits(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

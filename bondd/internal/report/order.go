@@ -1,4 +1,4 @@
-package status
+package report
 
 // A FailoverOrder is the body of POST /api/v1/failover.
 type FailoverOrder struct {

@@ -1,4 +1,4 @@
-package status
+package report
 
 import "bondd.internal/bondd/internal/state"
 
@@ -24,6 +24,16 @@ func fromLACP(b *state.Bond, s *state.Slave) *LACPPort {
 		ActorChurn:   s.LACP.ActorChurn,
 		PartnerChurn: s.LACP.PartnerChurn,
 	}
-	p.State, p.Problem = b.PortLACP(s)
+	agreed, fault := b.PortLACP(s)
+	p.State, p.Problem = agreed, faults[fault]
 	return p
+}
+
+// faults has a sentence for every state.LACPFault but state.LACPNoFault.
+var faults = map[state.LACPFault]string{
+	state.LACPNobody:     "no LACP comes from the other end: set up an LACP group for this port on the switch",
+	state.LACPSilent:     "the link is up, but no LACP comes from the other end",
+	state.LACPFellSilent: "the link is up, but no LACP comes from the other end any more",
+	state.LACPUnheard:    "the other end sends LACP, but does not hear this end's",
+	state.LACPRefused:    "the other end speaks LACP, but does not take this port into the group",
 }

@@ -1,4 +1,4 @@
-package status
+package report
 
 import (
 	"net/netip"
@@ -47,7 +47,7 @@ type Bond struct {
 
 	DHCP        string         `json:"dhcp"`         // state of the DHCP client in words; empty where there is none
 	ActiveSlave string         `json:"active_slave"` // empty where none, or where the mode has none
-	Degraded    bool           `json:"degraded"`     // fewer usable slaves than configured
+	Degraded    bool           `json:"degraded"`     // fewer usable slaves than configured, or a redundancy that is not there
 	Problem     string         `json:"problem"`      // why it is not up, or degraded; empty if neither
 	Options     state.Options  `json:"options"`      // as the kernel has them
 	Slaves      []Slave        `json:"slaves"`       // in the configured order of preference
@@ -70,16 +70,23 @@ type Route struct {
 	Protocol int          `json:"protocol"` // who made it, a number that ip route shows by its name
 }
 
-// A Slave is one configured slave, whether its NIC is there or not.
+// A Slave is one configured slave, whether its NIC is there or not. How it is, its
+// condition, its word, its level and its sentence say; the rest are the facts.
 type Slave struct {
-	Name           string         `json:"name"`
+	Name      string `json:"name"`
+	Condition string `json:"condition"` // as state.Condition has it: "no-link"
+	Word      string `json:"word"`      // the same in two words or three, as a person would put it
+	Level     Level  `json:"level"`     // how much it needs a person's attention: "good", "notice" or "problem"
+	Sentence  string `json:"sentence"`  // the same in a sentence, without a full stop
+	Usable    bool   `json:"usable"`    // it could carry traffic now
+
 	Present        bool           `json:"present"`
 	Enslaved       bool           `json:"enslaved"`
 	LeftOut        string         `json:"left_out"` // why a NIC that is there was not enslaved; empty if it was
 	LinkUp         bool           `json:"link_up"`
 	Detached       bool           `json:"detached"` // its device no longer replies, although its interface is there
 	PathUp         *bool          `json:"path_up"`  // null: no path is checked
-	State          string         `json:"state"`    // "active" or "backup"
+	State          *string        `json:"state"`    // in the kernel's words, "active" or "backup"; null: it is not enslaved
 	MIIStatus      string         `json:"mii_status"`
 	Suppressed     bool           `json:"suppressed"` // held out by flap damping
 	SpeedMbps      *int           `json:"speed_mbps"` // null: unknown
@@ -128,7 +135,7 @@ type Config struct {
 func At(s *state.Snapshot, now time.Time) *Status {
 	st := From(s)
 	st.SnapshotAgeSeconds = s.Age(now).Seconds()
-	st.FirstError = s.FirstErrorAt(now)
+	st.FirstError = FirstErrorAt(s, now)
 	st.OK = st.FirstError == ""
 	return st
 }
@@ -140,7 +147,7 @@ func From(s *state.Snapshot) *Status {
 		Version:       s.Version,
 		UptimeSeconds: int64(s.Time.Sub(s.Started).Seconds()),
 		Time:          s.Time,
-		FirstError:    s.FirstError(),
+		FirstError:    FirstError(s),
 		Hardware:      s.Hardware,
 		Bonds:         make([]Bond, 0, len(s.Bonds)),
 		Config: Config{
@@ -159,16 +166,16 @@ func From(s *state.Snapshot) *Status {
 	st.Hardware.NICs = orEmpty(st.Hardware.NICs)
 	st.Hardware.Members = orEmpty(st.Hardware.Members)
 	for i := range s.Bonds {
-		st.Bonds = append(st.Bonds, fromBond(&s.Bonds[i], s.Time))
+		st.Bonds = append(st.Bonds, fromBond(s, &s.Bonds[i]))
 	}
 	return st
 }
 
-func fromBond(b *state.Bond, now time.Time) Bond {
+func fromBond(s *state.Snapshot, b *state.Bond) Bond {
 	bond := Bond{
 		Name:      b.Name,
 		Mode:      b.Mode,
-		Up:        b.Up,
+		Up:        b.Up(),
 		MAC:       b.MAC,
 		MTU:       b.MTU,
 		Addresses: orEmpty(b.Addresses),
@@ -179,8 +186,8 @@ func fromBond(b *state.Bond, now time.Time) Bond {
 		ForeignRoutes:    make([]Route, 0, len(b.Foreign.Routes)),
 
 		ActiveSlave:  b.ActiveSlave,
-		Degraded:     b.Degraded,
-		Problem:      b.Problem,
+		Degraded:     b.Degraded(),
+		Problem:      BondProblem(s, b),
 		Options:      b.Options,
 		Slaves:       make([]Slave, 0, len(b.Slaves)),
 		Counters:     b.Counters,
@@ -202,21 +209,27 @@ func fromBond(b *state.Bond, now time.Time) Bond {
 		bond.ForeignRoutes = append(bond.ForeignRoutes, route)
 	}
 	for i := range b.Slaves {
-		bond.Slaves = append(bond.Slaves, fromSlave(b, &b.Slaves[i], now))
+		bond.Slaves = append(bond.Slaves, fromSlave(b, &b.Slaves[i], s.Time))
 	}
 	return bond
 }
 
 func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
+	c := b.Condition(s)
 	slave := Slave{
 		Name:           s.Name,
+		Condition:      c.String(),
+		Word:           conditions[c].word,
+		Level:          conditions[c].level,
+		Sentence:       Sentence(b, s),
+		Usable:         c.Usable(),
 		Present:        s.Present,
 		Enslaved:       s.Enslaved,
 		LeftOut:        s.LeftOut,
 		LinkUp:         s.LinkUp,
 		Detached:       s.Detached,
 		PathUp:         s.PathUp,
-		State:          s.State(),
+		State:          kernelState(s),
 		MIIStatus:      s.MIIStatus.String(),
 		Suppressed:     s.Suppressed,
 		SpeedMbps:      s.SpeedMbps,
@@ -250,6 +263,18 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		slave.Paths = append(slave.Paths, path)
 	}
 	return slave
+}
+
+// kernelState is a slave's state in the kernel's words; nil: it is not enslaved.
+func kernelState(s *state.Slave) *string {
+	if !s.Enslaved {
+		return nil
+	}
+	word := "backup"
+	if s.Active {
+		word = "active"
+	}
+	return &word
 }
 
 // Settled is the status without what changes all the time by itself: the clock,

@@ -1,4 +1,4 @@
-package status_test
+package report_test
 
 import (
 	"encoding/json"
@@ -10,14 +10,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"bondd.internal/bondd/internal/report"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/bondd/internal/web/status"
 )
 
 // These names are relied upon by scripts: they may be added to, not changed.
 func TestNamesInJSON(t *testing.T) {
-	checkNames(t, status.From(fixture.Missing()), map[string]any{
+	checkNames(t, report.From(fixture.Missing()), map[string]any{
 		"version":                               "1.0.0",
 		"uptime_seconds":                        274320.0,
 		"hardware.verdict":                      "warn",
@@ -46,7 +46,15 @@ func TestNamesInJSON(t *testing.T) {
 		"bonds.0.slaves.0.path_up":              true,
 		"bonds.0.slaves.1.path_up":              nil,
 		"bonds.0.slaves.0.state":                "active",
-		"bonds.0.slaves.1.state":                "backup",
+		"bonds.0.slaves.0.condition":            "active",
+		"bonds.0.slaves.0.word":                 "carries traffic",
+		"bonds.0.slaves.0.level":                "good",
+		"bonds.0.slaves.0.sentence":             "eth0 carries traffic",
+		"bonds.0.slaves.0.usable":               true,
+		"bonds.0.slaves.1.condition":            "absent",
+		"bonds.0.slaves.1.usable":               false,
+		"bonds.0.problem":                       "mac:52:54:00:12:34:a7 is missing",
+		"bonds.0.slaves.1.state":                nil,
 		"bonds.0.slaves.0.mii_status":           "up",
 		"bonds.0.slaves.0.suppressed":           false,
 		"bonds.0.slaves.0.speed_mbps":           1000.0,
@@ -84,21 +92,22 @@ func TestNamesInJSON(t *testing.T) {
 		"switches.1.reason":                        "link",
 		"switches.1.seconds.event_read_to_written": 0.00121,
 	})
-	checkNames(t, status.From(fixture.Detached()), map[string]any{
+	checkNames(t, report.From(fixture.Detached()), map[string]any{
 		"bonds.0.slaves.0.detached":   true,
 		"bonds.0.slaves.0.link_up":    false,
 		"bonds.0.slaves.0.mii_status": "up",
 	})
-	checkNames(t, status.From(fixture.PathDead()), map[string]any{
+	checkNames(t, report.From(fixture.PathDead()), map[string]any{
 		"bonds.0.slaves.0.path_up":       false,
 		"bonds.0.slaves.0.link_up":       true,
 		"bonds.0.slaves.0.paths.0.state": "down",
 	})
-	checkNames(t, status.From(fixture.Degraded()), map[string]any{
+	checkNames(t, report.From(fixture.Degraded()), map[string]any{
+		"bonds.0.slaves.1.state":         "backup",
 		"bonds.0.slaves.1.path_up":       nil,
 		"bonds.0.slaves.1.paths.0.state": "unknown",
 	})
-	checkNames(t, status.From(fixture.Suppressed()), map[string]any{
+	checkNames(t, report.From(fixture.Suppressed()), map[string]any{
 		"bonds.0.chosen":                    "eth1",
 		"bonds.0.slaves.0.suppressed":       true,
 		"bonds.0.slaves.0.penalty":          3.75,
@@ -106,10 +115,11 @@ func TestNamesInJSON(t *testing.T) {
 		"bonds.0.slaves.0.reuse_in_seconds": 28.6,
 		"bonds.0.slaves.0.prio":             10.0,
 	})
-	checkNames(t, status.From(fixture.Parked()), map[string]any{
+	checkNames(t, report.From(fixture.Parked()), map[string]any{
 		"bonds.0.slaves.1.parked": true,
+		"bonds.0.slaves.1.state":  nil,
 	})
-	checkNames(t, status.From(fixture.HalfOpen()), map[string]any{
+	checkNames(t, report.From(fixture.HalfOpen()), map[string]any{
 		"bonds.0.lacp.aggregator":             1.0,
 		"bonds.0.lacp.ports":                  1.0,
 		"bonds.0.lacp.actor_key":              9.0,
@@ -129,7 +139,7 @@ func TestNamesInJSON(t *testing.T) {
 }
 
 func TestNamesInHistory(t *testing.T) {
-	checkNames(t, status.HistoryFrom(fixture.PathDead(), "", state.MaxHistory), map[string]any{
+	checkNames(t, report.HistoryFrom(fixture.PathDead(), "", state.MaxHistory), map[string]any{
 		"switches.0.seq":                                  19.0,
 		"switches.0.bond":                                 "bond0",
 		"switches.0.from":                                 "eth0",
@@ -164,7 +174,7 @@ func TestSpanOfAClockThatWasSetBack(t *testing.T) {
 	sw := *s.History[1]
 	sw.FirstPacket = sw.CarrierLost.Add(-time.Hour)
 	s.History = []*state.Switch{&sw}
-	got := status.HistoryFrom(s, "", 1).Switches[0].Seconds
+	got := report.HistoryFrom(s, "", 1).Switches[0].Seconds
 	if got.CarrierLostToFirstPacket != nil || got.WrittenToFirstPacket != nil || got.EventReadToWritten == nil {
 		t.Errorf("spans %+v", got)
 	}
@@ -191,12 +201,12 @@ func checkNames(t *testing.T, v any, want map[string]any) {
 // What a client decodes is what the server has.
 func TestDecodesAsItEncodes(t *testing.T) {
 	for _, shape := range fixture.Shapes() {
-		want := status.From(shape.Snapshot)
+		want := report.From(shape.Snapshot)
 		text, err := json.Marshal(want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := new(status.Status)
+		got := new(report.Status)
 		if err := json.Unmarshal(text, got); err != nil {
 			t.Fatalf("%s: %v", shape.Name, err)
 		}
@@ -226,7 +236,7 @@ func at(t *testing.T, v any, path string) any {
 }
 
 func TestListsAreNeverNull(t *testing.T) {
-	text, err := json.Marshal(status.From(&state.Snapshot{Bonds: []state.Bond{{Slaves: []state.Slave{{}}}}}))
+	text, err := json.Marshal(report.From(&state.Snapshot{Bonds: []state.Bond{{Slaves: []state.Slave{{}}}}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,17 +251,17 @@ func TestHeadline(t *testing.T) {
 	want := map[string]string{
 		"healthy":       "bond0 is healthy: traffic on eth0, eth1 ready",
 		"degraded":      "bond0 is degraded: eth1 has no link",
-		"down":          "bond0 is down: eth0 and eth1 have no link",
-		"missing":       "bond0 is degraded: mac:52:54:00:12:34:a7 is missing: no card in this machine answers to it",
-		"left-out":      "bond0 is degraded: eth1 is left out: its chipset is not eth0's",
+		"down":          "bond0 is down: eth0 has no link, eth1 has no link",
+		"missing":       "bond0 is degraded: mac:52:54:00:12:34:a7 is missing",
+		"left-out":      "bond0 is degraded: eth1 is left out",
 		"broken-config": "bond0 is healthy: traffic on eth0, eth1 ready",
 		"no-nic":        "No bond: there is no Ethernet card to bond",
 		"starting":      "No bond yet: the configuration is not applied",
 		"broadcast":     "bond0 is healthy: every frame leaves on eth0 and eth1",
 		"round-robin":   "bond0 is healthy: traffic shared by eth0 and eth1",
-		"single":        "bond0 is healthy: traffic on eth0",
-		"many":          "bond0 is degraded: enp4s0f1 has no link, enp5s0f1 is left out, enp6s0f1 is missing, enp7s0f1 is held out",
-		"several":       "bond2 is down: eth4 and eth5 have no link",
+		"single":        "bond0 is degraded: eth0 is the only card: there is nothing to fail over to",
+		"many":          "bond0 is degraded: enp3s0f1 has a link, but no path to 2001:db8:1234:5678::1, which answers other slaves: look at its cable, its switch port and the card itself, enp4s0f1 has no link, enp5s0f1 is left out, enp6s0f1 is missing, enp7s0f1 flaps and is held out",
+		"several":       "bond2 is down: eth4 has no link, eth5 has no link",
 
 		"detached":       "bond0 is degraded: eth0 is detached: its device no longer replies, although its interface is there; power cycle the machine, and replace the card if that does not help",
 		"path-dead":      "bond0 is degraded: eth0 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself",
@@ -259,13 +269,15 @@ func TestHeadline(t *testing.T) {
 		"suppressed":     "bond0 is degraded: eth0 flaps and is held out",
 		"parked":         "bond0 is degraded: eth1 has a link, but no path to 192.168.1.1, which answers other slaves: look at its cable, its switch port and the card itself; it is kept out of the bond until then",
 		"lacp":           "bond0 is healthy: traffic shared by eth0 and eth1",
-		"half-open":      "bond0 is degraded: eth1 is half open: it has a link, but its LACP partner does not hear it",
+		"half-open":      "bond0 is degraded: eth1 is half open: the other end sends LACP, but does not hear this end's",
 		"foreign":        "bond0 is healthy: traffic on eth0, eth1 ready",
 		"deaf":           "bond0 is degraded: eth1 has MAC 02:00:00:00:00:99, and bond0 relies on 52:54:00:12:34:a0: it receives nothing",
+		"driver-down":    "bond0 is degraded: eth1 has a link, but the bonding driver keeps it down: the speed of the link is not known, and mode balance-tlb needs it",
+		"unproven":       "bond0 is healthy: traffic on eth0, eth1 ready",
 		"no-partner":     "bond0 is degraded: no switch answers LACP: only one slave carries traffic",
 	}
 	for _, shape := range fixture.Shapes() {
-		if got := status.From(shape.Snapshot).Headline(); got != want[shape.Name] {
+		if got := report.From(shape.Snapshot).Headline(); got != want[shape.Name] {
 			t.Errorf("%s: %q, want %q", shape.Name, got, want[shape.Name])
 		}
 	}
@@ -275,47 +287,8 @@ func TestHeadline(t *testing.T) {
 	second := two.Bonds[0]
 	second.Name = "bond1"
 	two.Bonds = append(two.Bonds, second)
-	if got, want := status.From(two).Headline(), "bond0 and bond1 are healthy"; got != want {
+	if got, want := report.From(two).Headline(), "bond0 and bond1 are healthy"; got != want {
 		t.Errorf("two healthy bonds: %q, want %q", got, want)
-	}
-}
-
-func TestSlaveRoleAndWord(t *testing.T) {
-	dead, alive := false, true
-	lacp := func(is state.LACPState) func(*status.Slave) {
-		return func(s *status.Slave) { s.LACP = &status.LACPPort{State: is} }
-	}
-	good := status.Slave{Present: true, Enslaved: true, LinkUp: true, State: "backup", MIIStatus: "up"}
-	for _, tt := range []struct {
-		word   string
-		role   status.Role
-		change func(*status.Slave)
-	}{
-		{"ready", status.Backup, func(*status.Slave) {}},
-		{"ready", status.Backup, func(s *status.Slave) { s.PathUp = &alive }},
-		{"carries traffic", status.Active, func(s *status.Slave) { s.State = "active" }},
-		{"coming back", status.Backup, func(s *status.Slave) { s.MIIStatus = "going back" }},
-		{"no link", status.Out, func(s *status.Slave) { s.LinkUp, s.State = false, "active" }},
-		{"path is dead", status.Out, func(s *status.Slave) { s.PathUp = &dead }},
-		{"held out", status.Out, func(s *status.Slave) { s.Suppressed = true }},
-		{"parked", status.Out, func(s *status.Slave) { s.Enslaved, s.Parked, s.PathUp = false, true, &dead }},
-		{"joining", status.Out, lacp(state.LACPAgreed)},
-		{"joining", status.Out, lacp(state.LACPNegotiating)},
-		{"ready", status.Backup, lacp(state.LACPStandby)},
-		{"half-open", status.Out, lacp(state.LACPHalfOpen)},
-		{"half-open", status.Out, func(s *status.Slave) { s.State = "active"; lacp(state.LACPHalfOpen)(s) }},
-		{"no partner", status.Out, lacp(state.LACPNoPartner)},
-		{"no link", status.Out, func(s *status.Slave) { s.LinkUp = false; lacp(state.LACPDown)(s) }},
-		{"carries traffic", status.Active, func(s *status.Slave) { s.State = "active"; lacp(state.LACPNoPartner)(s) }},
-		{"left out", status.Out, func(s *status.Slave) { s.Enslaved, s.LeftOut = false, "its chipset is another" }},
-		{"not in the bond", status.Out, func(s *status.Slave) { s.Enslaved = false }},
-		{"missing", status.Missing, func(s *status.Slave) { *s = status.Slave{State: "backup"} }},
-	} {
-		s := good
-		tt.change(&s)
-		if s.Word() != tt.word || s.Role() != tt.role {
-			t.Errorf("%+v: %q and %q, want %q and %q", s, s.Word(), s.Role(), tt.word, tt.role)
-		}
 	}
 }
 
@@ -361,17 +334,17 @@ func TestSettled(t *testing.T) {
 	if settled(t, before) == settled(t, fixture.Degraded()) {
 		t.Error("a lost link is no change")
 	}
-	if st := status.From(held); st.Settled() == nil || st.Bonds[0].Slaves[0].ReuseAt == nil || st.Bonds[0].Slaves[0].Paths[0].Answered == 0 {
+	if st := report.From(held); st.Settled() == nil || st.Bonds[0].Slaves[0].ReuseAt == nil || st.Bonds[0].Slaves[0].Paths[0].Answered == 0 {
 		t.Error("Settled changed its receiver's slaves")
 	}
-	if st := status.From(before); st.Settled().Time.Equal(st.Time) || st.Bonds[0].Slaves[0].Counters.RxPackets == 0 {
+	if st := report.From(before); st.Settled().Time.Equal(st.Time) || st.Bonds[0].Slaves[0].Counters.RxPackets == 0 {
 		t.Error("Settled changed its receiver")
 	}
 }
 
 func settled(t *testing.T, s *state.Snapshot) string {
 	t.Helper()
-	text, err := json.MarshalIndent(status.From(s).Settled(), "", " ")
+	text, err := json.MarshalIndent(report.From(s).Settled(), "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,29 +353,29 @@ func settled(t *testing.T, s *state.Snapshot) string {
 
 func TestFigures(t *testing.T) {
 	for got, want := range map[string]string{
-		status.Bytes(0):                      "0 B",
-		status.Bytes(999):                    "999 B",
-		status.Bytes(1000):                   "1.00 kB",
-		status.Bytes(9994):                   "9.99 kB",
-		status.Bytes(9996):                   "10.0 kB",
-		status.Bytes(999_400):                "999 kB",
-		status.Bytes(999_600):                "1.00 MB",
-		status.Bytes(21_783_100_542):         "21.8 GB",
-		status.Bytes(1<<64 - 1):              "18.4 EB",
-		status.Megabits(10):                  "10 Mbit/s",
-		status.Megabits(1000):                "1 Gbit/s",
-		status.Megabits(2500):                "2.5 Gbit/s",
-		status.Took(0.00085):                 "0.85 ms",
-		status.Took(0.0632):                  "63.2 ms",
-		status.Took(1.2):                     "1.20 s",
-		status.Ago(-time.Hour):               "just now",
-		status.Ago(59 * time.Second):         "59 s ago",
-		status.Ago(119 * time.Second):        "1 min ago",
-		status.Ago(47 * time.Hour):           "47 h ago",
-		status.Ago(49 * time.Hour):           "2 days ago",
-		status.List(nil):                     "",
-		status.List([]string{"a"}):           "a",
-		status.List([]string{"a", "b", "c"}): "a, b and c",
+		report.Bytes(0):                      "0 B",
+		report.Bytes(999):                    "999 B",
+		report.Bytes(1000):                   "1.00 kB",
+		report.Bytes(9994):                   "9.99 kB",
+		report.Bytes(9996):                   "10.0 kB",
+		report.Bytes(999_400):                "999 kB",
+		report.Bytes(999_600):                "1.00 MB",
+		report.Bytes(21_783_100_542):         "21.8 GB",
+		report.Bytes(1<<64 - 1):              "18.4 EB",
+		report.Megabits(10):                  "10 Mbit/s",
+		report.Megabits(1000):                "1 Gbit/s",
+		report.Megabits(2500):                "2.5 Gbit/s",
+		report.Took(0.00085):                 "0.85 ms",
+		report.Took(0.0632):                  "63.2 ms",
+		report.Took(1.2):                     "1.20 s",
+		report.Ago(-time.Hour):               "just now",
+		report.Ago(59 * time.Second):         "59 s ago",
+		report.Ago(119 * time.Second):        "1 min ago",
+		report.Ago(47 * time.Hour):           "47 h ago",
+		report.Ago(49 * time.Hour):           "2 days ago",
+		report.List(nil):                     "",
+		report.List([]string{"a"}):           "a",
+		report.List([]string{"a", "b", "c"}): "a, b and c",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

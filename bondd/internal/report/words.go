@@ -1,4 +1,4 @@
-package status
+package report
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ type Health string
 // The states of a bond, from best to worst.
 const (
 	Healthy  Health = "healthy"
-	Degraded Health = "degraded" // it carries traffic, but not every slave could
+	Degraded Health = "degraded" // it carries traffic, and something is missing, see state.Bond.Degraded
 	Down     Health = "down"     // it carries none
 	Unknown  Health = "unknown"  // of all bonds together: what is known of them is too old
 )
@@ -159,7 +159,8 @@ func (b Bond) FailoverText() string {
 	return fmt.Sprintf("%d (%s)", total, strings.Join(parts, ", "))
 }
 
-// A Role is what a slave does for its bond now.
+// A Role is what a slave does for its bond now: less than its condition says, and
+// enough for the drawing of a bond.
 type Role string
 
 // The roles of a slave.
@@ -170,57 +171,17 @@ const (
 	Missing Role = "missing" // its NIC is not there
 )
 
-// Role is what the slave does for its bond now. A slave without a link is Out
-// even while the kernel still counts it as active, and so is a half-open one,
-// whose traffic gets lost. Without any LACP partner the driver uses one slave
-// alone, which carries traffic all the same.
+// Role is what the slave does for its bond now.
 func (s Slave) Role() Role {
 	switch {
 	case !s.Present:
 		return Missing
-	case !s.Enslaved, !s.LinkUp, s.Suppressed, s.Deaf, s.PathUp != nil && !*s.PathUp, s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
+	case !s.Usable:
 		return Out
-	case s.State == "active":
+	case s.Condition == state.ConditionActive.String():
 		return Active
-	case s.LACP != nil && s.LACP.State != state.LACPStandby:
-		return Out
 	}
 	return Backup
-}
-
-// Word is the slave's role as a person would put it, in two words or three.
-func (s Slave) Word() string {
-	switch {
-	case !s.Present:
-		return "missing"
-	case s.Detached:
-		return "detached"
-	case s.Parked:
-		return "parked"
-	case s.LeftOut != "":
-		return "left out"
-	case !s.Enslaved:
-		return "not in the bond"
-	case !s.LinkUp:
-		return "no link"
-	case s.Suppressed:
-		return "held out"
-	case s.Deaf:
-		return "receives nothing"
-	case s.PathUp != nil && !*s.PathUp:
-		return "path is dead"
-	case s.LACP != nil && s.LACP.State == state.LACPHalfOpen:
-		return "half-open"
-	case s.State == "active":
-		return "carries traffic"
-	case s.LACP != nil && s.LACP.State == state.LACPNoPartner:
-		return "no partner"
-	case s.LACP != nil && s.LACP.State != state.LACPStandby:
-		return "joining"
-	case s.MIIStatus == "going back":
-		return "coming back"
-	}
-	return "ready"
 }
 
 // Speed is the link's speed and duplex: "1 Gbit/s, full duplex". It is empty if
@@ -234,78 +195,4 @@ func (s Slave) Speed() string {
 		parts = append(parts, s.Duplex+" duplex")
 	}
 	return strings.Join(parts, ", ")
-}
-
-// Megabits writes a speed in megabits per second: "100 Mbit/s", "2.5 Gbit/s".
-func Megabits(n int) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d Mbit/s", n)
-	}
-	return fmt.Sprintf("%g Gbit/s", float64(n)/1000)
-}
-
-// Bytes writes a size with a decimal unit and three digits, as ifconfig's
-// parentheses do: "0 B", "999 B", "1.50 kB", "12.3 GB".
-func Bytes(n uint64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n)/1000, 0
-	for v >= 999.5 && unit < len("kMGTPE")-1 {
-		v /= 1000
-		unit++
-	}
-	digits := 0
-	switch {
-	case v < 9.995:
-		digits = 2
-	case v < 99.95:
-		digits = 1
-	}
-	return fmt.Sprintf("%.*f %cB", digits, v, "kMGTPE"[unit])
-}
-
-// Ago writes how long ago something was, in the one unit that matters: "just
-// now", "12 s ago", "3 min ago", "5 h ago", "2 days ago".
-func Ago(d time.Duration) string {
-	if d < time.Second {
-		return "just now"
-	}
-	return Span(d) + " ago"
-}
-
-// Span writes a length of time in the one unit that matters: "12 s", "3 min",
-// "5 h", "2 days".
-func Span(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days", int(d.Hours())/24)
-}
-
-// Took writes how long a failover took: "0.85 ms", "63.2 ms", "1.20 s".
-func Took(seconds float64) string {
-	switch ms := seconds * 1000; {
-	case ms < 9.995:
-		return fmt.Sprintf("%.2f ms", ms)
-	case ms < 999.5:
-		return fmt.Sprintf("%.1f ms", ms)
-	}
-	return fmt.Sprintf("%.2f s", seconds)
-}
-
-// List joins names as a sentence does: "eth0, eth1 and eth2".
-func List(names []string) string { return join(names, "and") }
-
-func join(names []string, word string) string {
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " " + word + " " + names[last]
 }
