@@ -165,14 +165,18 @@ func Probe(ctx context.Context, src Source) (Machine, error) {
 	m.describe(p.sys)
 	// Two passes, each with a limit of its own: what hangs in one driver costs no card what sysfs says of it.
 	links = slices.DeleteFunc(links, func(l Link) bool {
-		return !l.Ethernet || slices.Contains(uppers, l.Kind) || p.sys.wireless(l)
+		return !l.Ethernet || slices.Contains(uppers, l.Kind)
 	})
 	devices, cancel := context.WithTimeoutCause(ctx, passTimeout,
 		timeout(fmt.Sprintf("timed out: the devices of all cards took longer than %v", passTimeout)))
 	defer cancel()
-	for _, l := range links {
-		m.NICs = append(m.NICs, p.device(devices, l))
-	}
+	links = slices.DeleteFunc(links, func(l Link) bool {
+		n, wireless := p.device(devices, l)
+		if !wireless {
+			m.NICs = append(m.NICs, n)
+		}
+		return wireless
+	})
 	drivers, cancel := context.WithTimeoutCause(ctx, passTimeout,
 		timeout(fmt.Sprintf("timed out: the drivers of all cards took longer than %v", passTimeout)))
 	defer cancel()
@@ -204,23 +208,33 @@ func (src Source) prober() prober {
 	return p
 }
 
-// device reads what sysfs says of a link and of the device behind it, which may wait for the device.
-func (p prober) device(ctx context.Context, l Link) NIC {
+// device reads what sysfs says of a link and of the device behind it, which may wait for the device. A wireless card is
+// not read any further.
+func (p prober) device(ctx context.Context, l Link) (n NIC, wireless bool) {
 	n, err := bounded(ctx, nicTimeout, func(context.Context) (NIC, error) {
 		n := newNIC(l)
+		if p.sys.wireless(l) {
+			return n, errWireless
+		}
 		p.sys.describe(l, &n)
 		return n, nil
 	})
+	if errors.Is(err, errWireless) {
+		return n, true
+	}
 	if err != nil {
 		n = newNIC(l)
+		n.Unidentified = l.Kind == "" // what has a kind needs no device to be known by
 		n.unread("sysfs: " + err.Error())
 	}
 	if n.Bus == busVirtual && l.Parent != "" {
 		n.Bus, n.Address = l.ParentBus, l.Parent
 		n.unread("sysfs: it does not show this interface, whose device is " + l.ParentBus + " " + l.Parent)
 	}
-	return n
+	return n, false
 }
+
+var errWireless = errors.New("the card is wireless")
 
 // driver asks a link's driver, unless the card sleeps.
 func (p prober) driver(ctx context.Context, l Link, n *NIC) {
@@ -257,7 +271,8 @@ func newNIC(l Link) NIC {
 // tell adds what the driver says, and what it does not.
 func (n *NIC) tell(e Ethtool, err error) {
 	// The name sysfs gives is the one by which the driver is bound; ethtool's is what the driver likes to be called.
-	if n.Driver == "" || n.Bus == busVirtual {
+	// Of a card that is not identified the driver's name alone would be half of what it is compared by.
+	if !n.Unidentified && (n.Driver == "" || n.Bus == busVirtual) {
 		n.Driver = cmp.Or(e.Driver, n.Driver)
 	}
 	n.DriverVersion, n.Firmware = e.Version, e.Firmware

@@ -3,10 +3,12 @@ package hwprobe
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -320,6 +322,56 @@ func TestInventoryOfAHangingDriver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A hangingFS is a sysfs that does not answer about one card.
+type hangingFS struct {
+	fs.ReadLinkFS
+	card string
+	endC chan struct{}
+}
+
+func (f hangingFS) hang(name string) {
+	if strings.Contains(name, f.card) {
+		<-f.endC
+	}
+}
+
+func (f hangingFS) Open(name string) (fs.File, error) {
+	f.hang(name)
+	return f.ReadLinkFS.Open(name)
+}
+
+func (f hangingFS) ReadLink(name string) (string, error) {
+	f.hang(name)
+	return f.ReadLinkFS.ReadLink(name)
+}
+
+func (f hangingFS) Lstat(name string) (fs.FileInfo, error) {
+	f.hang(name)
+	return f.ReadLinkFS.Lstat(name)
+}
+
+// TestInventoryOfACardThatSysfsHangsAt: half of what a card is compared by is worse than nothing.
+func TestInventoryOfACardThatSysfsHangsAt(t *testing.T) {
+	s := newTree(t)
+	_, l1 := s.card("eth1", 1)
+	_, l2 := s.card("eth2", 2)
+	synctest.Test(t, func(t *testing.T) {
+		files := hangingFS{os.DirFS(s.root).(fs.ReadLinkFS), "eth2", make(chan struct{})}
+		defer close(files.endC)
+		ethtool := func(context.Context, Link) (Ethtool, error) { return Ethtool{Driver: "igc"}, nil }
+		nics, err := Inventory(t.Context(), Source{Files: files, Kernel: fakeKernel{links: []Link{l1, l2}, ethtool: ethtool}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := nics[0]; n.Driver == "" || n.PCIID == "" || n.Unidentified || n.Unread != nil {
+			t.Errorf("the card that can be read: %+v", n)
+		}
+		if n := nics[1]; n.Driver != "" || n.PCIID != "" || !n.Unidentified || n.Virtual() || len(n.Unread) != 1 {
+			t.Errorf("the other one: %+v", n)
+		}
+	})
 }
 
 // TestInventoryWakesNoCard: asking a driver wakes its card, so a card that sleeps is not asked.

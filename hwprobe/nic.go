@@ -98,6 +98,9 @@ type NIC struct {
 	LinkLosses *int `json:"link_losses,omitempty"`
 	// Detached says that the interface exists and its device no longer answers.
 	Detached bool `json:"detached,omitempty"`
+	// Unidentified says that the device behind the interface could not be looked at in time: its driver and its chipset
+	// are not known, which is not to say that they are others than those of the next card.
+	Unidentified bool `json:"unidentified,omitempty"`
 	// Unread says what could not be read of this NIC, and why: one sentence each.
 	Unread []string `json:"unread,omitempty"`
 }
@@ -180,7 +183,7 @@ type EEE struct {
 }
 
 // Virtual says that no device is behind the interface. A virtual NIC is a slave only if it is named as one.
-func (n NIC) Virtual() bool { return n.Bus == busVirtual }
+func (n NIC) Virtual() bool { return n.Bus == busVirtual && !n.Unidentified }
 
 const (
 	busPCI     = "pci"
