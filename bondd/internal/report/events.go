@@ -137,7 +137,7 @@ func Failover(s *state.Switch, took time.Duration) string {
 	case s.To == "" && s.Decided.IsZero() && s.Written.IsZero():
 		return fmt.Sprintf("%s is kept out of the bond: %s", s.From, s.Cause)
 	case s.To == "":
-		return fmt.Sprintf("%s lost its link and is out of the bond after %s", s.From, ms)
+		return fmt.Sprintf("%s lost its link and is out of the bond after %s at most", s.From, ms)
 	case s.Reason == state.ReasonPrimary:
 		return fmt.Sprintf("traffic is back on the preferred %s", s.To)
 	case s.Reason == state.ReasonKernel:
@@ -145,7 +145,20 @@ func Failover(s *state.Switch, took time.Duration) string {
 	case s.Reason == state.ReasonAdmin:
 		return fmt.Sprintf("traffic moved from %s to %s as asked, in %s", s.From, s.To, ms)
 	}
-	return fmt.Sprintf("traffic moved from %s to %s in %s: %s", s.From, s.To, ms, s.Cause)
+	return fmt.Sprintf("traffic moved from %s to %s in %s: %s", s.From, s.To, ms, s.Cause) + found(s)
+}
+
+// found says how late a failure may have been noticed, which the time of the
+// failover is not part of.
+func found(s *state.Switch) string {
+	if s.FoundWithin == 0 {
+		return ""
+	}
+	by := "by probes"
+	if s.FoundBy == state.WatchPoll {
+		by = "by a poll"
+	}
+	return fmt.Sprintf(", found %s within %v", by, s.FoundWithin)
 }
 
 // A Cause says why traffic left a slave.

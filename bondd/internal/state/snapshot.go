@@ -201,6 +201,11 @@ type Switch struct {
 	Reason Reason `json:"reason"`
 	Cause  string `json:"cause"` // in a sentence
 
+	// FoundBy is what noticed that it was needed, at most FoundWithin after it was;
+	// empty and 0 where nothing had to be noticed, or that is not known.
+	FoundBy     Watch         `json:"found_by,omitempty"`
+	FoundWithin time.Duration `json:"found_within_ns,omitempty"`
+
 	CarrierLost time.Time `json:"carrier_lost,omitzero"` // by the kernel's stamp, where the card's driver logs it
 	EventRead   time.Time `json:"event_read,omitzero"`   // what led to it was seen
 	Decided     time.Time `json:"decided,omitzero"`      // the write was begun
@@ -211,6 +216,16 @@ type Switch struct {
 	Before []SlaveView `json:"before"` // the slaves when it was decided
 	After  []SlaveView `json:"after"`  // when the kernel agreed
 }
+
+// A Watch is one of the ways in which bondd learns of a failure.
+type Watch string
+
+// The watches.
+const (
+	WatchEvent Watch = "event" // the kernel's message, at once
+	WatchPoll  Watch = "poll"  // ethtool, asked every miimon
+	WatchPath  Watch = "path"  // probes that had no reply
+)
 
 // Time is when traffic moved, as far as it is known.
 func (s *Switch) Time() time.Time {

@@ -105,13 +105,13 @@ func (ev LinkEvent) apply(c *Core) {
 	if reacted {
 		if of := c.bondByIndex(ev.Reaction.Bond); of != nil {
 			a := ev.Reaction
-			a.reason, a.since = state.ReasonLink, ev.Received
+			a.reason, a.since, a.found = state.ReasonLink, ev.Received, state.WatchEvent
 			c.acted(of, &a)
 		}
 	}
 	if b != nil {
 		if !reacted || ev.Reaction.Err != nil {
-			c.decide(b, ev.Received)
+			c.decide(b, ev.Received, state.WatchEvent)
 		}
 		c.out.Publish = true
 	}
@@ -132,7 +132,7 @@ func (c *Core) driverMoved(b *bond, active int, at time.Time) {
 		return
 	}
 	if active != 0 { // the driver may be about to choose another one
-		c.decide(b, at)
+		c.decide(b, at, state.WatchEvent)
 		c.out.Publish = true
 	}
 }
@@ -196,7 +196,7 @@ func (c *Core) polledLink(s *state.LinkState, at time.Time) {
 		c.out.Publish = true
 	}
 	if changed || up != l.up { // what disagrees for too long is a reason of its own
-		c.decide(b, at)
+		c.decide(b, at, state.WatchPoll)
 		c.prepare()
 	}
 }
@@ -277,7 +277,7 @@ func (r PathReport) apply(c *Core) {
 	before := b.paths
 	b.paths = r.Paths
 	c.learnPorts(b, before)
-	c.decide(b, c.now)
+	c.decide(b, c.now, state.WatchPath)
 	c.out.Publish = true
 	c.prepare()
 }
@@ -352,7 +352,7 @@ func (r NetworkRead) apply(c *Core) {
 	for _, b := range c.bonds {
 		c.adopt(b, before, r.Began)
 		c.compare(b)
-		c.decide(b, r.Began)
+		c.decide(b, r.Began, "")
 		c.tune(b)
 	}
 	c.reading.early = nil

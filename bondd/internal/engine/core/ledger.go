@@ -58,6 +58,7 @@ type claim struct {
 	to     int // the new active slave
 	reason state.Reason
 	cause  string // as Request has it
+	found  state.Watch
 	// When what led to it was seen, the request was begun, and it was answered.
 	read, issued, done time.Time
 	before             []state.SlaveView
@@ -115,7 +116,7 @@ func (c *Core) acted(b *bond, a *Acted) {
 			before = c.viewsBefore(b)
 		}
 		b.active = a.To
-		b.claims = append(b.claims, claim{to: a.To, reason: a.reason, cause: a.cause, read: a.since, issued: a.Issued, done: a.Done, before: before})
+		b.claims = append(b.claims, claim{to: a.To, reason: a.reason, cause: a.cause, found: a.found, read: a.since, issued: a.Issued, done: a.Done, before: before})
 	}
 	b.before = nil
 	c.probe(b) // what the bond itself asks leaves by another slave now
@@ -202,7 +203,7 @@ func (c *Core) switched(b *bond, m *claim) {
 	b.failovers[m.reason]++
 	b.lastFailover, b.lastTook = m.done, took
 	entry := state.Switch{From: from, To: name, Reason: m.reason, Cause: cmp.Or(m.cause, c.cause(b, from, m.reason)),
-		EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
+		FoundBy: m.found, FoundWithin: b.foundWithin(m.found), EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
 	if m.reason == state.ReasonKernel {
 		entry.Decided, entry.Written = time.Time{}, time.Time{}
 	}
@@ -213,6 +214,22 @@ func (c *Core) switched(b *bond, m *claim) {
 		b.duration.Observe(took.Seconds())
 	}
 	c.record(b, entry)
+}
+
+// foundWithin is how long after a failure a watch may notice it: what a path costs
+// is the longest of its probes that may be missed.
+func (b *bond) foundWithin(w state.Watch) time.Duration {
+	var longest time.Duration
+	switch w {
+	case state.WatchPoll:
+		longest = PollEvery(&b.cfg)
+	case state.WatchPath:
+		for i := range b.cfg.Paths {
+			p := &b.cfg.Paths[i]
+			longest = max(longest, time.Duration(p.MissedMax)*p.Interval+p.Timeout)
+		}
+	}
+	return longest
 }
 
 // dropped enters the slaves of a bond without an active slave that the driver
@@ -239,9 +256,11 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		}
 		entry.Cause = c.cause(b, name, entry.Reason)
 		b.failovers[entry.Reason]++
-		b.lastFailover, b.lastTook = now, b.pendingTook
+		// The driver has dropped it by the time of this read, and may have done so before.
+		took := max(now.Sub(entry.EventRead), b.pendingTook)
+		b.lastFailover, b.lastTook = now, took
 		c.ledger.moves = append(c.ledger.moves, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
-			Message: report.Failover(&entry, b.pendingTook)})
+			Message: report.Failover(&entry, took)})
 		c.record(b, entry)
 	}
 }

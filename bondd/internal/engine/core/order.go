@@ -30,7 +30,7 @@ func (o Order) apply(c *Core) {
 	case to == b.active:
 		c.choose(b, to)
 		b.orders = append(b.orders, pendingOrder{o.ID, c.now.Add(orderKnown)})
-		c.decide(b, c.now)
+		c.decide(b, c.now, "")
 		c.prepare()
 		c.out.Publish = true
 	default:
@@ -90,7 +90,7 @@ func (c *Core) obeyed(b *bond, a *Acted) {
 	}
 	c.choose(b, a.To)
 	b.orders = append(b.orders, pendingOrder{a.order, c.now.Add(orderKnown)})
-	c.decide(b, c.now)
+	c.decide(b, c.now, "")
 }
 
 // choose keeps an operator's choice. One that the configuration would make too

@@ -39,7 +39,8 @@ type Request struct {
 	reason state.Reason
 	cause  string    // in a sentence, where it may be over when the driver reports; empty: see cause
 	since  time.Time // when what led to it was seen
-	order  uint64    // the order that it carries out; 0: none
+	found  state.Watch
+	order  uint64 // the order that it carries out; 0: none
 }
 
 // Prepared is what the fast path does by itself when a slave loses its link.

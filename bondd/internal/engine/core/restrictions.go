@@ -131,8 +131,8 @@ func (b *bond) watch(name string) *watch {
 }
 
 // decide asks failover about a bond and requests what it says. since is when
-// what led to it was seen.
-func (c *Core) decide(b *bond, since time.Time) {
+// what led to it was seen, and found by what.
+func (c *Core) decide(b *bond, since time.Time, found state.Watch) {
 	v := c.view(b)
 	if c.fails(b, &v) {
 		v = c.view(b)
@@ -156,7 +156,7 @@ func (c *Core) decide(b *bond, since time.Time) {
 		return // it was done, and the kernel's view is not read yet
 	}
 	b.decidedOn, b.decidedAt = v, c.now
-	r := Request{Bond: b.index, Miimon: b.cfg.Miimon(), reason: d.Reason, since: since}
+	r := Request{Bond: b.index, Miimon: b.cfg.Miimon(), reason: d.Reason, since: since, found: found}
 	if d.Action == failover.Switch {
 		r.To = d.To
 	}
