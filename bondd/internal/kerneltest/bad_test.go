@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // A slave that is not there is told of, and the rest carries traffic.

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
-	"bondd.internal/image/guest/usbcard"
+	"bondd.internal/image/lab/netlab"
+	"bondd.internal/image/lab/usbcard"
 )
 
 // mixed lets cards of different drivers share a bond.

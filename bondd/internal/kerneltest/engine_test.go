@@ -22,7 +22,7 @@ import (
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // watchVar makes the test binary an engine with a part of bondd's watches: its

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // Each net catches the fall alone: link events without a poll, in every mode.

@@ -15,7 +15,7 @@ import (
 
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // keep runs bondd with a folder for what has to outlive it, and returns how to

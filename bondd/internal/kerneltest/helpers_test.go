@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // acquaint fixes the Ethernet addresses of host and peer for each other, so

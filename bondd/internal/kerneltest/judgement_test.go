@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // The path of these tests is found to be dead within this time.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 const partnerMAC = "02:00:00:00:02:00"

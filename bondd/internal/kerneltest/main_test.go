@@ -5,9 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
-	"bondd.internal/image/guest/usbcard"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
+	"bondd.internal/image/lab/usbcard"
 )
 
 func TestMain(m *testing.M) {

@@ -13,7 +13,7 @@ import (
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 	"bondd.internal/config/bonding"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // A modeCase is a bond with every option that its mode has at another value

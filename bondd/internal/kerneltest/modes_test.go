@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // modeNames are the modes that need no partner and have no balancing of their

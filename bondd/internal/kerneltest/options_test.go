@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // The delays are the bonding driver's to keep, and bondd does not shorten them.

@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // clientsVar makes the test binary a process of many HTTP clients: its value is

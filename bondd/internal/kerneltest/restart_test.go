@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // bondd's end and its return cost no packet and change nothing.

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/engine/simulator"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // The scripts of the simulator hold on the real driver as they do on its model.

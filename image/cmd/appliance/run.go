@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // runDir is where the running machine's control socket and console are,

@@ -15,8 +15,8 @@ import (
 	"bondd.internal/bondd/internal/drill"
 	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
 )
 
 func TestMain(m *testing.M) { guest.Main(m, guest.Config{Programs: netlab.Programs()}) }

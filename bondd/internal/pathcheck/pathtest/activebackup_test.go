@@ -8,7 +8,7 @@ import (
 
 	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // newBond makes a LAN with two cards in an active-backup bond, which carries

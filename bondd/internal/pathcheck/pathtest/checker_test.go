@@ -18,7 +18,7 @@ import (
 
 	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // checkerVar makes the test binary a checker. It reads a setup and then lists

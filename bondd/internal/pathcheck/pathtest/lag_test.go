@@ -7,7 +7,7 @@ import (
 
 	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // Where the switch takes all slaves for one port, it answers by whichever it

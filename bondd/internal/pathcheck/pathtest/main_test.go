@@ -4,8 +4,8 @@ import (
 	"os"
 	"testing"
 
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
 )
 
 func TestMain(m *testing.M) {

@@ -10,7 +10,7 @@ import (
 	probe "bondd.internal/bondd/internal/neighbour"
 	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // newModeBond makes a LAN with two cards in a bond of a mode. Where the switch

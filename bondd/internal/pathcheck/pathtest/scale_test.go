@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // hogVar makes the test binary a program that wants all of the processor.

@@ -15,7 +15,7 @@ import (
 	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // A client is a dhcpcd that gives br0 of the peer a fixed address, after it has

@@ -16,7 +16,7 @@ import (
 	probe "bondd.internal/bondd/internal/neighbour"
 	"bondd.internal/bondd/internal/neighbour/neighbourtest"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 var everybody = state.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/initramfs"
-	"bondd.internal/image/skip"
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/initramfs"
+	"bondd.internal/image/lab/skip"
+	"bondd.internal/image/lab/vm"
 )
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func start(t *testing.T, cfg vm.Config, model string) *vm.VM {
 	if err := root.Write(cfg.Initrd); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Kernel = "../kernel/vmlinuz"
+	cfg.Kernel = "../../kernel/vmlinuz"
 	cfg.Append = "console=ttyS0 quiet bonding.max_bonds=0"
 	cfg.NICs = []vm.NIC{{Model: model}, {Model: model}}
 

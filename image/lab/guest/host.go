@@ -22,7 +22,7 @@ import (
 	"syscall"
 	"time"
 
-	"bondd.internal/image/guest/initramfs"
+	"bondd.internal/image/lab/initramfs"
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/sender"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/sender"
 )
 
 func TestMain(m *testing.M) {

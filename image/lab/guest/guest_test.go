@@ -10,13 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"bondd.internal/image/guest"
+	"bondd.internal/image/lab/guest"
 )
 
 func TestMain(m *testing.M) {
 	guest.Main(m, guest.Config{
 		Programs: []string{"ip"},
-		Files:    map[string]string{"/work/fragment.config": "../kernel/fragment.config"},
+		Files:    map[string]string{"/work/fragment.config": "../../kernel/fragment.config"},
 	})
 }
 

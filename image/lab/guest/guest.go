@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/sender"
-	"bondd.internal/image/skip"
+	"bondd.internal/image/lab/sender"
+	"bondd.internal/image/lab/skip"
 )
 
 // Config says what a package's kernel tests need beside the test binary. The

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"bondd.internal/image/skip"
+	"bondd.internal/image/lab/skip"
 )
 
 // fixture builds the test binary of testdata/fixture.

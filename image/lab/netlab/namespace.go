@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/sender"
+	"bondd.internal/image/lab/sender"
 )
 
 // Programs returns the programs of the host that this package runs in the

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"bondd.internal/image/vm/lan"
+	"bondd.internal/image/lab/lan"
 )
 
 const (

@@ -16,7 +16,7 @@ import (
 	"github.com/containers/gvisor-tap-vsock/pkg/virtualnetwork"
 	"github.com/sirupsen/logrus"
 
-	"bondd.internal/image/vm/lan"
+	"bondd.internal/image/lab/lan"
 )
 
 const (

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 func TestAnalyze(t *testing.T) {

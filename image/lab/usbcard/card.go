@@ -15,7 +15,7 @@ import (
 
 	"github.com/mdlayher/ethtool"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // waitLimit bounds what the guest's kernel may take for one step.

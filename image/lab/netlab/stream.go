@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/sender"
+	"bondd.internal/image/lab/sender"
 )
 
 // StreamConfig describes a stream of UDP packets.

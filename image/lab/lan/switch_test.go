@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"bondd.internal/image/vm/lan"
+	"bondd.internal/image/lab/lan"
 )
 
 // mac returns the address of host n.
