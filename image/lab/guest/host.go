@@ -15,7 +15,6 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"bondd.internal/image/lab/initramfs"
+	"bondd.internal/image/lab/qemu"
 )
 
 const (
@@ -56,17 +56,17 @@ func runHost(cfg Config, args []string) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	root, err := repositoryRoot(cwd)
+	root, err := qemu.Repository()
 	if err != nil {
 		return 0, err
 	}
-	kernel := filepath.Join(root, "image", "kernel", "vmlinuz")
-	if _, err := os.Stat(kernel); err != nil {
-		return 0, fmt.Errorf("find the kernel: %w; `make kernel` builds it", err)
-	}
-	qemu, err := exec.LookPath("qemu-system-x86_64")
+	kernel, err := qemu.ShippedKernel()
 	if err != nil {
-		return 0, fmt.Errorf("find QEMU: %w; `make deps` installs it", err)
+		return 0, err
+	}
+	program, err := qemu.Find()
+	if err != nil {
+		return 0, err
 	}
 
 	tmp, err := os.MkdirTemp("", "bondd-guest-")
@@ -80,7 +80,7 @@ func runHost(cfg Config, args []string) (code int, err error) {
 	if err := pack(ctx, cfg, cwd, tmp, initrd, translated); err != nil {
 		return 0, fmt.Errorf("pack the guest: %w", err)
 	}
-	m := machine{qemu: qemu, kernel: kernel, initrd: initrd, dir: tmp, cfg: cfg}
+	m := machine{program: program, kernel: kernel, initrd: initrd, dir: tmp, cfg: cfg}
 	if err := m.run(ctx); err != nil {
 		return 0, err
 	}
@@ -90,18 +90,6 @@ func runHost(cfg Config, args []string) (code int, err error) {
 		return 0, fmt.Errorf("the guest ended without an exit status: %w\n%s", err, m.consoleTail())
 	}
 	return code, nil
-}
-
-// repositoryRoot returns the nearest folder at or above dir with a go.mod.
-func repositoryRoot(dir string) (string, error) {
-	for d := dir; ; d = filepath.Dir(d) {
-		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
-			return d, nil
-		}
-		if d == filepath.Dir(d) {
-			return "", fmt.Errorf("no go.mod at or above %s", dir)
-		}
-	}
 }
 
 // outputFolder returns where on the host the files of Output end up.
@@ -198,9 +186,10 @@ func guestEnv(cfg Config) []string {
 
 // A machine is one run of QEMU.
 type machine struct {
-	qemu, kernel, initrd string
-	dir                  string // for what the guest sends
-	cfg                  Config
+	program        qemu.QEMU
+	kernel, initrd string
+	dir            string // for what the guest sends
+	cfg            Config
 }
 
 func (m *machine) consoleFile() string   { return filepath.Join(m.dir, "console") }
@@ -208,41 +197,29 @@ func (m *machine) outputFile() string    { return filepath.Join(m.dir, "output")
 func (m *machine) resultFile() string    { return filepath.Join(m.dir, "result") }
 func (m *machine) monitorSocket() string { return filepath.Join(m.dir, "monitor") }
 
-// args returns QEMU's arguments. Everything the guest could learn from the
+// describe returns QEMU's command line. Everything the guest could learn from the
 // host is fixed: clock, random numbers, processor. What it sends goes to plain
-// files, which never make it wait, and its ports are served by the processor's
-// own thread (ioeventfd=off), so that no interrupt depends on the host's
-// scheduler.
-func (m *machine) args() []string {
+// files, which never make it wait.
+func (m *machine) describe() *qemu.Machine {
 	memory := m.cfg.Memory
 	if memory == "" {
 		memory = defaultMemory
 	}
-	file := func(id, name string) string {
-		return "file,id=" + id + ",path=" + strings.ReplaceAll(name, ",", ",,")
-	}
-	args := []string{
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "pc,usb=off", "-cpu", "max", "-smp", "1", "-m", memory,
-		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
-		"-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm",
-		"-kernel", m.kernel, "-initrd", m.initrd,
-		"-append", strings.TrimSpace(kernelArgs + " " + m.cfg.KernelArgs),
-		"-chardev", file("console", m.consoleFile()), "-serial", "chardev:console",
-		"-device", "virtio-serial-pci,ioeventfd=off",
-		"-chardev", file("output", m.outputFile()), "-device", "virtserialport,chardev=output,name=" + outputPort,
-		"-chardev", file("result", m.resultFile()), "-device", "virtserialport,chardev=result,name=" + resultPort,
-	}
+	q := qemu.NewMachine(qemu.AccelTCG, 1, memory)
+	q.Add("-no-reboot", "-cpu", qemu.AccelTCG.BestCPU(), "-icount", "shift=0,sleep=off",
+		"-seed", "1", "-rtc", "base=2026-01-01T00:00:00,clock=vm")
+	q.Boot(m.kernel, m.initrd, strings.TrimSpace(kernelArgs+" "+m.cfg.KernelArgs))
+	q.Console(qemu.File(m.consoleFile()))
+	q.SerialPorts()
+	q.SerialPort("output", outputPort, qemu.File(m.outputFile()))
+	q.SerialPort("result", resultPort, qemu.File(m.resultFile()))
 	if m.cfg.Monitor {
 		// The two ends of a socket: QEMU listens and calls itself.
-		socket := func(id, options string) string {
-			return "socket,id=" + id + ",path=" + strings.ReplaceAll(m.monitorSocket(), ",", ",,") + options
-		}
-		args = append(args,
-			"-chardev", socket("qmp", ",server=on,wait=off"), "-mon", "chardev=qmp,mode=control",
-			"-chardev", socket("monitor", ""), "-device", "virtserialport,chardev=monitor,name="+monitorPort)
+		q.Monitor(qemu.Listen(m.monitorSocket()))
+		q.SerialPort("monitor", monitorPort, qemu.Dial(m.monitorSocket()))
 	}
-	return append(args, m.cfg.Devices...)
+	q.Add(m.cfg.Devices...)
+	return q
 }
 
 // run boots the machine and copies the tests' output to the standard output
@@ -255,24 +232,12 @@ func (m *machine) run(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(limited, m.qemu, m.args()...)
-	cmd.Stdout, cmd.Stderr = &stderr, &stderr
-	// A killed test binary takes its machine with it. The signal comes when
-	// the thread that started the process ends, so this one must not.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start QEMU: %w", err)
+	process, err := m.program.Start(limited, m.describe())
+	if err != nil {
+		return err
 	}
-
-	exited := make(chan struct{})
-	copied := make(chan error, 1)
-	go func() { copied <- follow(os.Stdout, m.outputFile(), exited) }()
-	err := cmd.Wait()
-	close(exited)
-	copyErr := <-copied
+	copyErr := follow(os.Stdout, m.outputFile(), process.Exited())
+	err = process.Wait()
 
 	switch {
 	case ctx.Err() != nil:
@@ -280,7 +245,7 @@ func (m *machine) run(ctx context.Context) error {
 	case limited.Err() != nil:
 		return fmt.Errorf("the machine ran longer than %v in real time and was killed\n%s", limit, m.consoleTail())
 	case err != nil:
-		return fmt.Errorf("run QEMU: %w\n%s%s", err, stderr.Bytes(), m.consoleTail())
+		return fmt.Errorf("%w\n%s", err, m.consoleTail())
 	case copyErr != nil:
 		return fmt.Errorf("copy the tests' output: %w", copyErr)
 	}

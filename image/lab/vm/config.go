@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
+
+	"bondd.internal/image/lab/qemu"
 )
 
 // Config describes a machine.
@@ -23,11 +24,11 @@ type Config struct {
 	// Kernel, Initrd and Append boot a kernel directly; Image is then optional.
 	Kernel, Initrd, Append string
 
-	// Firmware, Bus and Accel default to BIOS, Virtio and what the environment
-	// variable BONDD_ACCEL says, else AccelAuto.
+	// Firmware and Bus default to BIOS and Virtio; for an empty Accel, see
+	// qemu.QEMU.Choose.
 	Firmware Firmware
 	Bus      Bus
-	Accel    Accel
+	Accel    qemu.Accel
 
 	// Memory is in QEMU's notation, "1G" if empty. CPUs is 2 under KVM and 1
 	// under emulation if zero.
@@ -128,12 +129,6 @@ func (c Config) complete() (Config, error) {
 	if c.Memory == "" {
 		c.Memory = "1G"
 	}
-	if c.Accel == "" {
-		c.Accel = Accel(os.Getenv("BONDD_ACCEL"))
-	}
-	if c.Accel == "" {
-		c.Accel = AccelAuto
-	}
 
 	nics := make([]NIC, len(c.NICs))
 	seen := make(map[string]bool)
@@ -206,28 +201,22 @@ const (
 	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
 
-// args returns QEMU's arguments for a completed configuration. Sockets and
+// machine returns QEMU's command line for a completed configuration. Sockets and
 // private files are in dir.
-func (c Config) args(accel Accel, dir string) ([]string, error) {
+func (c Config) machine(accel qemu.Accel, dir string) (*qemu.Machine, error) {
 	cpus := c.CPUs
 	if cpus == 0 {
-		cpus = accel.cpus()
+		cpus = accel.CPUs()
 	}
-	args := []string{
-		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "std",
-		"-machine", "pc,usb=off", "-smp", strconv.Itoa(cpus), "-m", c.Memory,
+	m := qemu.NewMachine(accel, cpus, c.Memory)
+	m.Add("-vga", "std")
+	if !c.NoRandom {
+		m.Add("-device", "virtio-rng-pci", "-cpu", accel.BestCPU())
+	} else if accel == qemu.AccelKVM {
+		m.Add("-cpu", "host,-rdrand,-rdseed")
 	}
-	args = append(args, accel.args()...)
-	if c.NoRandom {
-		args = append(args, accel.plain()...)
-	} else {
-		args = append(args, "-device", "virtio-rng-pci")
-		args = append(args, accel.best()...)
-	}
-	for _, channel := range []string{"qmp", "console"} {
-		args = append(args, "-chardev", "socket,id="+channel+",server=off,path="+quote(filepath.Join(dir, channel)))
-	}
-	args = append(args, "-mon", "chardev=qmp,mode=control", "-serial", "chardev:console")
+	m.Monitor(qemu.Dial(filepath.Join(dir, "qmp")))
+	m.Console(qemu.Dial(filepath.Join(dir, "console")))
 
 	if c.Firmware == UEFI {
 		vars := filepath.Join(dir, "vars.fd")
@@ -238,15 +227,12 @@ func (c Config) args(accel Accel, dir string) ([]string, error) {
 		if err := os.WriteFile(vars, data, 0o600); err != nil {
 			return nil, err
 		}
-		args = append(args,
+		m.Add(
 			"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
-			"-drive", "if=pflash,format=raw,unit=1,file="+quote(vars))
+			"-drive", "if=pflash,format=raw,unit=1,file="+qemu.Quote(vars))
 	}
 	if c.Kernel != "" {
-		args = append(args, "-kernel", c.Kernel, "-append", c.Append)
-		if c.Initrd != "" {
-			args = append(args, "-initrd", c.Initrd)
-		}
+		m.Boot(c.Kernel, c.Initrd, c.Append)
 	}
 	if c.Image != "" {
 		disk, err := c.Bus.args()
@@ -257,15 +243,15 @@ func (c Config) args(accel Accel, dir string) ([]string, error) {
 		if c.Persistent {
 			snapshot = "off"
 		}
-		args = append(args, "-drive", "if=none,id=disk,format=raw,snapshot="+snapshot+",file="+quote(c.Image))
-		args = append(args, disk...)
+		m.Add("-drive", "if=none,id=disk,format=raw,snapshot="+snapshot+",file="+qemu.Quote(c.Image))
+		m.Add(disk...)
 	}
 	for i, n := range c.NICs {
-		args = append(args,
-			"-netdev", "stream,id="+netdev(n.ID)+",server=off,addr.type=unix,addr.path="+quote(filepath.Join(dir, netdev(n.ID))),
+		m.Add(
+			"-netdev", "stream,id="+netdev(n.ID)+",server=off,addr.type=unix,addr.path="+qemu.Quote(filepath.Join(dir, netdev(n.ID))),
 			"-device", n.device(i))
 	}
-	return args, nil
+	return m, nil
 }
 
 // netdev returns the id of the host's end of a card.
@@ -292,7 +278,7 @@ func (n NIC) device(i int) string {
 	arg := p["driver"]
 	for _, key := range []string{"id", "netdev", "mac", "addr", "romfile"} {
 		if value, ok := p[key]; ok {
-			arg += "," + key + "=" + quote(value)
+			arg += "," + key + "=" + qemu.Quote(value)
 		}
 	}
 	return arg
@@ -314,6 +300,3 @@ func (b Bus) args() ([]string, error) {
 	}
 	return nil, fmt.Errorf("disk bus %q is none of virtio, sata, nvme, usb", b)
 }
-
-// quote doubles the commas in a value, as QEMU wants it.
-func quote(value string) string { return strings.ReplaceAll(value, ",", ",,") }

@@ -13,7 +13,7 @@ func (v *VM) Press(ctx context.Context, keys ...string) error {
 	for i, k := range keys {
 		codes[i] = map[string]string{"type": "qcode", "data": k}
 	}
-	if err := v.qmp.execute(ctx, "send-key", map[string]any{"keys": codes}); err != nil {
+	if err := v.monitor.Execute(ctx, "send-key", map[string]any{"keys": codes}); err != nil {
 		return fmt.Errorf("press %s: %w", strings.Join(keys, "-"), err)
 	}
 	return nil

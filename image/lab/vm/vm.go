@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,36 +10,28 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"bondd.internal/image/lab/lan"
+	"bondd.internal/image/lab/qemu"
 )
 
-const (
-	// connectLimit is how long QEMU may take from its start until it has
-	// connected to its sockets.
-	connectLimit = 2 * time.Minute
-	// quitLimit is how long QEMU may take to write what its disk has cached
-	// before it is killed.
-	quitLimit = time.Minute
-)
+// quitLimit is how long QEMU may take to write what its disk has cached before
+// it is killed.
+const quitLimit = time.Minute
 
 // A VM is a running machine. Its methods are safe for concurrent use.
 type VM struct {
 	cfg     Config
-	accel   Accel
+	accel   qemu.Accel
 	dir     string
-	stderr  *bytes.Buffer // read it only when QEMU has ended
 	console *console
-	qmp     *qmpClient
+	monitor *qemu.Monitor
 	sw      *lan.Switch
 	ports   map[string]*lan.Port
 	uplink  *uplink
@@ -59,16 +50,16 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure the machine: %w", err)
 	}
-	qemu, err := exec.LookPath("qemu-system-x86_64")
+	program, err := qemu.Find()
 	if err != nil {
-		return nil, fmt.Errorf("find QEMU: %w; `make deps` installs it", err)
+		return nil, err
 	}
 	if cfg.Image != "" {
 		if _, err := os.Stat(cfg.Image); err != nil {
 			return nil, fmt.Errorf("find the disk image: %w; `make image` builds build/appliance.img", err)
 		}
 	}
-	accel, err := cfg.Accel.resolve(ctx, qemu)
+	accel, err := program.Choose(ctx, cfg.Accel)
 	if err != nil {
 		return nil, err
 	}
@@ -76,13 +67,12 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	v := &VM{
 		cfg:     cfg,
 		accel:   accel,
-		stderr:  new(bytes.Buffer),
 		console: newConsole(),
 		sw:      new(lan.Switch),
 		ports:   make(map[string]*lan.Port),
 		done:    make(chan struct{}),
 	}
-	if err := v.start(ctx, qemu); err != nil {
+	if err := v.start(ctx, program); err != nil {
 		return nil, fmt.Errorf("start the machine: %w", err)
 	}
 	return v, nil
@@ -90,7 +80,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 
 // start opens the sockets, starts QEMU and everything that serves it. On an
 // error nothing is left.
-func (v *VM) start(ctx context.Context, qemu string) (err error) {
+func (v *VM) start(ctx context.Context, program qemu.QEMU) (err error) {
 	if v.dir, err = os.MkdirTemp("", "bondd-vm-"); err != nil {
 		return err
 	}
@@ -121,14 +111,21 @@ func (v *VM) start(ctx context.Context, qemu string) (err error) {
 		listeners[i] = l
 	}
 
-	args, err := v.cfg.args(v.accel, v.dir)
+	m, err := v.cfg.machine(v.accel, v.dir)
 	if err != nil {
 		return err
 	}
-	exited, err := v.startQEMU(ctx, qemu, args)
+	process, err := program.Start(ctx, m)
 	if err != nil {
 		return err
 	}
+	v.group.Go(func() error {
+		err := process.Wait()
+		if errors.Is(err, qemu.ErrKilled) {
+			return nil // it was we who ended it
+		}
+		return err
+	})
 	conns := make([]net.Conn, len(channels))
 	defer func() {
 		for _, conn := range conns {
@@ -138,7 +135,7 @@ func (v *VM) start(ctx context.Context, qemu string) (err error) {
 		}
 	}()
 	for i, l := range listeners {
-		if conns[i], err = v.accept(ctx, l, exited); err != nil {
+		if conns[i], err = process.Accept(ctx, l); err != nil {
 			return err
 		}
 	}
@@ -150,12 +147,10 @@ func (v *VM) start(ctx context.Context, qemu string) (err error) {
 	for i, n := range v.cfg.NICs {
 		v.group.Go(func() error { return v.ports[n.ID].Serve(ctx, conns[2+i]) })
 	}
-	qmpCtx, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	if v.qmp, err = newQMP(qmpCtx, conns[0]); err != nil {
+	if v.monitor, err = qemu.OpenMonitor(ctx, conns[0]); err != nil {
 		return err
 	}
-	go v.finish(exited, conns[0])
+	go v.finish(process, conns[0])
 	return nil
 }
 
@@ -189,69 +184,9 @@ func (v *VM) startNetwork(ctx context.Context) error {
 	return nil
 }
 
-// startQEMU starts the process. The channel is closed when it has ended.
-func (v *VM) startQEMU(ctx context.Context, qemu string, args []string) (<-chan struct{}, error) {
-	cmd := exec.CommandContext(ctx, qemu, args...)
-	cmd.Stdout, cmd.Stderr = v.stderr, v.stderr
-	// In a process group of its own it does not get the terminal's Ctrl-C, so
-	// that it is this program that stops it, in order. It is killed when this
-	// program dies.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-
-	started := make(chan error, 1)
-	exited := make(chan struct{})
-	v.group.Go(func() error {
-		// The kernel sends Pdeathsig when the thread ends that started the
-		// process: this goroutine keeps its thread until the process has ended.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return nil
-		}
-		err = cmd.Wait()
-		close(exited)
-		if ctx.Err() == nil && err != nil {
-			return fmt.Errorf("run QEMU: %w: %s", err, bytes.TrimSpace(v.stderr.Bytes()))
-		}
-		return nil
-	})
-	return exited, <-started
-}
-
-// accept waits for QEMU to connect.
-func (v *VM) accept(ctx context.Context, l net.Listener, exited <-chan struct{}) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
-	defer cancel()
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	accepted := make(chan result, 1)
-	go func() {
-		conn, err := l.Accept()
-		accepted <- result{conn, err}
-	}()
-	var err error
-	select {
-	case r := <-accepted:
-		return r.conn, r.err
-	case <-exited:
-		err = fmt.Errorf("QEMU ended at once: %s", bytes.TrimSpace(v.stderr.Bytes()))
-	case <-ctx.Done():
-		err = fmt.Errorf("QEMU does not connect: %w", ctx.Err())
-	}
-	l.Close()
-	if r := <-accepted; r.conn != nil {
-		r.conn.Close()
-	}
-	return nil, err
-}
-
 // finish cleans up after QEMU.
-func (v *VM) finish(exited <-chan struct{}, monitor net.Conn) {
-	<-exited
+func (v *VM) finish(process *qemu.Process, monitor net.Conn) {
+	<-process.Exited()
 	v.cancel()
 	v.err = errors.Join(v.group.Wait(), monitor.Close(), os.RemoveAll(v.dir))
 	close(v.done)
@@ -275,7 +210,7 @@ func (v *VM) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), quitLimit)
 		defer cancel()
 		// QEMU closes the monitor instead of answering, or has ended already.
-		_ = v.qmp.execute(ctx, "quit", nil)
+		_ = v.monitor.Execute(ctx, "quit", nil)
 		select {
 		case <-v.done:
 		case <-ctx.Done():
@@ -286,7 +221,7 @@ func (v *VM) Close() error {
 }
 
 // Accel returns the accelerator in use, AccelKVM or AccelTCG.
-func (v *VM) Accel() Accel { return v.accel }
+func (v *VM) Accel() qemu.Accel { return v.accel }
 
 // Switch returns the machine's switch.
 func (v *VM) Switch() *lan.Switch { return v.sw }
@@ -351,7 +286,7 @@ func (v *VM) setLink(ctx context.Context, nic string, up bool) error {
 	if err != nil {
 		return err
 	}
-	err = v.qmp.execute(ctx, "set_link", map[string]any{"name": nic, "up": up})
+	err = v.monitor.Execute(ctx, "set_link", map[string]any{"name": nic, "up": up})
 	if err != nil {
 		return fmt.Errorf("set the link of %s: %w", nic, err)
 	}
@@ -377,16 +312,16 @@ func (v *VM) Remove(ctx context.Context, nic string) error {
 	if err != nil {
 		return err
 	}
-	removed := v.qmp.watch(func(event string, data json.RawMessage) bool {
+	removed := v.monitor.Watch(func(event string, data json.RawMessage) bool {
 		var d struct {
 			Device string `json:"device"`
 		}
 		return event == "DEVICE_DELETED" && json.Unmarshal(data, &d) == nil && d.Device == nic
 	})
-	if err := v.qmp.execute(ctx, "device_del", map[string]any{"id": nic}); err != nil {
+	if err := v.monitor.Execute(ctx, "device_del", map[string]any{"id": nic}); err != nil {
 		return fmt.Errorf("remove %s: %w", nic, err)
 	}
-	if err := v.qmp.wait(ctx, removed); err != nil {
+	if err := v.monitor.Wait(ctx, removed); err != nil {
 		return fmt.Errorf("wait for the guest to let go of %s: %w", nic, err)
 	}
 	port.SetUp(false)
@@ -403,7 +338,7 @@ func (v *VM) Insert(ctx context.Context, nic string) error {
 		if n.ID != nic {
 			continue
 		}
-		if err := v.qmp.execute(ctx, "device_add", n.properties(i)); err != nil {
+		if err := v.monitor.Execute(ctx, "device_add", n.properties(i)); err != nil {
 			return fmt.Errorf("insert %s: %w", nic, err)
 		}
 	}
@@ -413,7 +348,7 @@ func (v *VM) Insert(ctx context.Context, nic string) error {
 
 // Reset resets the machine, as its reset button would.
 func (v *VM) Reset(ctx context.Context) error {
-	if err := v.qmp.execute(ctx, "system_reset", nil); err != nil {
+	if err := v.monitor.Execute(ctx, "system_reset", nil); err != nil {
 		return fmt.Errorf("reset the machine: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package vm
+package qemu
 
 import (
 	"context"
@@ -9,69 +9,71 @@ import (
 	"sync"
 )
 
-// A qmpClient talks to QEMU's monitor. It is safe for concurrent use.
-type qmpClient struct {
+// A Monitor talks to QEMU's monitor, by its protocol QMP. It is safe for concurrent use.
+type Monitor struct {
 	conn net.Conn
 
 	mu       sync.Mutex // guards all below, and writes to conn
 	lastID   uint64
-	waiting  map[uint64]chan qmpMessage
-	watchers map[*qmpWatcher]bool
+	waiting  map[uint64]chan message
+	watchers map[*Watcher]bool
 	err      error // set when the connection has ended
 }
 
-// A qmpMessage is anything that QEMU sends: an answer or an event.
-type qmpMessage struct {
+// A message is anything that QEMU sends: an answer or an event.
+type message struct {
 	ID     uint64          `json:"id"`
 	Return json.RawMessage `json:"return"`
-	Error  *qmpError       `json:"error"`
+	Error  *Error          `json:"error"`
 	Event  string          `json:"event"`
 	Data   json.RawMessage `json:"data"`
 }
 
-// A qmpError is QEMU's refusal of a command.
-type qmpError struct {
+// An Error is QEMU's refusal of a command.
+type Error struct {
 	Class string `json:"class"`
 	Desc  string `json:"desc"`
 }
 
-func (e *qmpError) Error() string { return e.Desc }
+func (e *Error) Error() string { return e.Desc }
 
-// A qmpWatcher waits for an event.
-type qmpWatcher struct {
+// A Watcher waits for an event.
+type Watcher struct {
 	match func(event string, data json.RawMessage) bool
 	seen  chan struct{} // closed when it was seen, or the connection has ended
 }
 
-var errQMPEnded = errors.New("QEMU has ended")
+var errEnded = errors.New("QEMU has ended")
 
-// newQMP starts a client on a connection on which QEMU has not been spoken to.
+// OpenMonitor starts on a connection on which QEMU has not been spoken to.
 // It ends when the connection is closed, by either end.
-func newQMP(ctx context.Context, conn net.Conn) (*qmpClient, error) {
-	c := &qmpClient{
+func OpenMonitor(ctx context.Context, conn net.Conn) (*Monitor, error) {
+	c := &Monitor{
 		conn:     conn,
-		waiting:  make(map[uint64]chan qmpMessage),
-		watchers: make(map[*qmpWatcher]bool),
+		waiting:  make(map[uint64]chan message),
+		watchers: make(map[*Watcher]bool),
 	}
 	go c.read()
-	if err := c.execute(ctx, "qmp_capabilities", nil); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	if err := c.Execute(ctx, "qmp_capabilities", nil); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *qmpClient) read() {
+func (c *Monitor) read() {
 	d := json.NewDecoder(c.conn)
 	var err error
 	for err == nil {
-		var m qmpMessage
+		var m message
 		if err = d.Decode(&m); err == nil {
 			c.dispatch(m)
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.err = errQMPEnded
+	c.err = errEnded
 	for id, answer := range c.waiting {
 		close(answer)
 		delete(c.waiting, id)
@@ -83,7 +85,7 @@ func (c *qmpClient) read() {
 }
 
 // dispatch hands a message to whom it is for. The greeting is for nobody.
-func (c *qmpClient) dispatch(m qmpMessage) {
+func (c *Monitor) dispatch(m message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m.Event != "" {
@@ -101,10 +103,10 @@ func (c *qmpClient) dispatch(m qmpMessage) {
 	}
 }
 
-// execute runs a command and waits until it is done. QEMU's refusal is a
-// *qmpError.
-func (c *qmpClient) execute(ctx context.Context, command string, arguments any) error {
-	answer := make(chan qmpMessage, 1)
+// Execute runs a command and waits until it is done. QEMU's refusal is a
+// *Error.
+func (c *Monitor) Execute(ctx context.Context, command string, arguments any) error {
+	answer := make(chan message, 1)
 	id, err := c.send(command, arguments, answer)
 	if err != nil {
 		return fmt.Errorf("%s: %w", command, err)
@@ -113,7 +115,7 @@ func (c *qmpClient) execute(ctx context.Context, command string, arguments any) 
 	case m, ok := <-answer:
 		switch {
 		case !ok:
-			return fmt.Errorf("%s: %w", command, errQMPEnded)
+			return fmt.Errorf("%s: %w", command, errEnded)
 		case m.Error != nil:
 			return fmt.Errorf("%s: %w", command, m.Error)
 		}
@@ -126,7 +128,7 @@ func (c *qmpClient) execute(ctx context.Context, command string, arguments any) 
 	}
 }
 
-func (c *qmpClient) send(command string, arguments any, answer chan qmpMessage) (uint64, error) {
+func (c *Monitor) send(command string, arguments any, answer chan message) (uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -149,10 +151,10 @@ func (c *qmpClient) send(command string, arguments any, answer chan qmpMessage) 
 	return c.lastID, nil
 }
 
-// watch returns a watcher for the next event that matches. It must be started
+// Watch returns a watcher for the next event that matches. It must be started
 // before the command that causes the event.
-func (c *qmpClient) watch(match func(event string, data json.RawMessage) bool) *qmpWatcher {
-	w := &qmpWatcher{match: match, seen: make(chan struct{})}
+func (c *Monitor) Watch(match func(event string, data json.RawMessage) bool) *Watcher {
+	w := &Watcher{match: match, seen: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
@@ -163,8 +165,8 @@ func (c *qmpClient) watch(match func(event string, data json.RawMessage) bool) *
 	return w
 }
 
-// wait waits for the watcher's event.
-func (c *qmpClient) wait(ctx context.Context, w *qmpWatcher) error {
+// Wait waits for the watcher's event.
+func (c *Monitor) Wait(ctx context.Context, w *Watcher) error {
 	select {
 	case <-w.seen:
 		c.mu.Lock()

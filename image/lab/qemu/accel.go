@@ -1,14 +1,10 @@
-package vm
+package qemu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"time"
 )
 
@@ -23,9 +19,10 @@ const (
 	AccelTCG  Accel = "tcg"
 )
 
-// args returns QEMU's arguments for the accelerator. QEMU's emulation with one thread per CPU has a
-// race with code that changes itself, which the kernel's static branches do:
-// a guest in QEMU 7.2 then dies of an int3 now and then. So it gets one thread.
+// args returns QEMU's arguments for the accelerator. QEMU's emulation with one
+// thread per CPU has a race with code that changes itself, which the kernel's
+// static branches do: a guest in QEMU 7.2 then dies of an int3 now and then. So
+// it gets one thread.
 func (a Accel) args() []string {
 	if a == AccelKVM {
 		return []string{"-accel", "kvm"}
@@ -33,26 +30,17 @@ func (a Accel) args() []string {
 	return []string{"-accel", "tcg,thread=single"}
 }
 
-// best returns QEMU's arguments for the processor with most features.
-func (a Accel) best() []string {
+// BestCPU is the processor with most features, as QEMU names it.
+func (a Accel) BestCPU() string {
 	if a == AccelKVM {
-		return []string{"-cpu", "host"}
+		return "host"
 	}
-	return []string{"-cpu", "max"}
+	return "max"
 }
 
-// plain returns QEMU's arguments for a processor without instructions for
-// random numbers. QEMU's default model has none.
-func (a Accel) plain() []string {
-	if a == AccelKVM {
-		return []string{"-cpu", "host,-rdrand,-rdseed"}
-	}
-	return nil
-}
-
-// cpus is how many CPUs a machine gets by default: emulated ones share one
+// CPUs is how many CPUs a machine gets by default: emulated ones share one
 // thread, and more than one of them only costs.
-func (a Accel) cpus() int {
+func (a Accel) CPUs() int {
 	if a == AccelKVM {
 		return 2
 	}
@@ -64,13 +52,18 @@ func (a Accel) cpus() int {
 // exists and runs small programs, but a kernel hangs.
 const trialLimit = 10 * time.Second
 
-// resolve turns AccelAuto into what works on this machine.
-func (a Accel) resolve(ctx context.Context, qemu string) (Accel, error) {
+// Choose returns AccelKVM or AccelTCG. An empty a stands for what the environment
+// variable BONDD_ACCEL says, and AccelAuto, also if that is empty, for what works
+// on this machine.
+func (q QEMU) Choose(ctx context.Context, a Accel) (Accel, error) {
+	if a == "" {
+		a = Accel(os.Getenv("BONDD_ACCEL"))
+	}
 	switch a {
 	case AccelKVM, AccelTCG:
 		return a, nil
-	case AccelAuto:
-		return tryAll(ctx, qemu)
+	case AccelAuto, "":
+		return q.tryAll(ctx)
 	}
 	return "", fmt.Errorf("accelerator %q is none of kvm, tcg, auto", a)
 }
@@ -78,7 +71,7 @@ func (a Accel) resolve(ctx context.Context, qemu string) (Accel, error) {
 // tryAll returns the best accelerator that works. Since the trial of one that
 // does not work takes its full time, its outcome is kept in the user's cache
 // until the host is booted again. A host without such a cache tries each time.
-func tryAll(ctx context.Context, qemu string) (Accel, error) {
+func (q QEMU) tryAll(ctx context.Context) (Accel, error) {
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		return AccelTCG, nil
 	}
@@ -98,7 +91,7 @@ func tryAll(ctx context.Context, qemu string) (Accel, error) {
 	}
 
 	accel := AccelKVM
-	if err := tryKVM(ctx, qemu); err != nil {
+	if err := q.tryKVM(ctx); err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
@@ -113,41 +106,22 @@ func tryAll(ctx context.Context, qemu string) (Accel, error) {
 
 // tryKVM boots the appliance's kernel without a root file system under KVM:
 // it panics, and the machine ends.
-func tryKVM(ctx context.Context, qemu string) error {
-	kernel, err := shippedKernel()
+func (q QEMU) tryKVM(ctx context.Context) error {
+	kernel, err := ShippedKernel()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
-	args := append(AccelKVM.args(), AccelKVM.best()...)
-	args = append(args, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "pc", "-m", "256M", "-kernel", kernel, "-append", "panic=-1 quiet")
-	cmd := exec.CommandContext(ctx, qemu, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // see startQEMU
-	defer runtime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("try KVM: %w", errors.Join(err, ctx.Err()))
+	m := NewMachine(AccelKVM, 1, "256M")
+	m.Add("-cpu", AccelKVM.BestCPU(), "-no-reboot")
+	m.Boot(kernel, "", "panic=-1 quiet")
+	p, err := q.Start(ctx, m)
+	if err != nil {
+		return fmt.Errorf("try KVM: %w", err)
+	}
+	if err := p.Wait(); err != nil {
+		return fmt.Errorf("try KVM: %w", err)
 	}
 	return nil
-}
-
-// shippedKernel finds the appliance's kernel in the repository that the
-// working directory is in.
-func shippedKernel() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		kernel := filepath.Join(dir, "image", "kernel", "vmlinuz")
-		if _, err := os.Stat(kernel); err == nil {
-			return kernel, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", errors.New("the working directory is not in the repository: no image/kernel/vmlinuz above it")
-		}
-		dir = filepath.Dir(dir)
-	}
 }
