@@ -55,12 +55,21 @@ build/appliance: $(SOURCES)
 	@$(GO) build -o $@ ./image/cmd/appliance
 
 .PHONY: test
-test: deps lint ## every test: unit, kernel in a VM, whole image, browser, Prometheus
+test: deps lint race ## every test: unit, kernel in a VM, whole image, browser, Prometheus
 	$(GO) test -timeout 150m $(TESTFLAGS) ./...
 
 .PHONY: short
 short: ## the tests that need no VM
 	BONDD_SKIP=vm,browser,prometheus $(GO) test -short $(TESTFLAGS) ./...
+
+# The packages that need neither a machine nor a browser. Of the simulator, which
+# has no goroutines, the scripts are enough.
+RACE = ./config/... ./hwprobe/... $(addprefix ./bondd/internal/, address drill engine engine/core failover history \
+	kernel metrics neighbour pathcheck reconcile report state statefile statustext)
+.PHONY: race
+race: ## those of them that need no VM, under the race detector
+	CGO_ENABLED=1 $(GO) test -race -short $(TESTFLAGS) $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -run TestScripts $(TESTFLAGS) ./bondd/internal/engine/simulator
 
 .PHONY: bench
 bench: deps ## failover times beside the peers': build/bench.json, build/bench.md

@@ -102,39 +102,12 @@ func testBalance(t *testing.T, model, driver string) {
 	m := bootClassic(t, cfg, driver, "balance-rr", "")
 	h := m.newHost()
 
-	before := m.settled()
-	atSwitch := m.quiet("eth0", "eth1")
-	seen := map[string]bool{}
-	for range packets {
-		if mac := h.ask(); mac.String() != "52:54:00:b0:d0:00" {
-			t.Fatalf("an answer from the MAC %v", mac)
-		} else if port, ok := m.Switch().Lookup(mac); ok {
-			seen[port] = true
-		}
-	}
-	if !seen["eth0"] || !seen["eth1"] {
-		t.Errorf("the switch has seen the bond's MAC on %v, want it on the ports of both cards", seen)
-	}
-	now := m.quiet("eth0", "eth1")
-	d0, d1 := now[0]-atSwitch[0], now[1]-atSwitch[1]
-	if d0+d1 < packets || d0-d1 > 1 || d1-d0 > 1 {
-		t.Errorf("the switch counted %d packets from eth0 and %d from eth1, want %d in all at least, and a difference of 1 at most", d0, d1, packets)
-	}
 	// The e1000 driver reads each card's counters every two seconds, each at its
-	// own time, and the clock's daemon sends a packet now and then: one look may
-	// be of two moments.
-	var counted string
-	for range 8 {
-		after := m.settled()
-		tx := func(name string) int {
-			return after.bond("bond0").slave(name).Counters.TxPackets - before.bond("bond0").slave(name).Counters.TxPackets
-		}
-		d0, d1 := tx("eth0"), tx("eth1")
-		if d0+d1 >= packets && d0-d1 <= 1 && d1-d0 <= 1 {
-			counted = ""
-			break
-		}
-		counted = fmt.Sprintf("the kernel counted %d packets from eth0 and %d from eth1, want %d in all at least, and a difference of 1 at most", d0, d1, packets)
+	// own time, and later on a busy machine: a look, and the one that it is compared
+	// with, may be of two moments. The switch's counters are exact in each round.
+	counted := "nothing"
+	for round := 0; round < 3 && counted != ""; round++ {
+		counted = m.balances(h)
 	}
 	if counted != "" {
 		t.Error(counted)
@@ -166,6 +139,45 @@ func testBalance(t *testing.T, model, driver string) {
 		}
 	}
 	m.reachable("in the end")
+}
+
+// balances has the appliance answer many times, and checks that its two cards do so
+// in turns. It returns what the kernel's counters say otherwise, which the switch
+// did not.
+func (m *machine) balances(h *host) (counted string) {
+	m.t.Helper()
+	before := m.settled()
+	atSwitch := m.quiet("eth0", "eth1")
+	seen := map[string]bool{}
+	for range packets {
+		if mac := h.ask(); mac.String() != "52:54:00:b0:d0:00" {
+			m.t.Fatalf("an answer from the MAC %v", mac)
+		} else if port, ok := m.Switch().Lookup(mac); ok {
+			seen[port] = true
+		}
+	}
+	if !seen["eth0"] || !seen["eth1"] {
+		m.t.Errorf("the switch has seen the bond's MAC on %v, want it on the ports of both cards", seen)
+	}
+	now := m.quiet("eth0", "eth1")
+	d0, d1 := now[0]-atSwitch[0], now[1]-atSwitch[1]
+	if d0+d1 < packets || d0-d1 > 1 || d1-d0 > 1 {
+		m.t.Errorf("the switch counted %d packets from eth0 and %d from eth1, want %d in all at least, and a difference of 1 at most",
+			d0, d1, packets)
+	}
+	for range 4 {
+		after := m.settled()
+		tx := func(name string) int {
+			return after.bond("bond0").slave(name).Counters.TxPackets - before.bond("bond0").slave(name).Counters.TxPackets
+		}
+		d0, d1 := tx("eth0"), tx("eth1")
+		if d0+d1 >= packets && d0-d1 <= 1 && d1-d0 <= 1 {
+			return ""
+		}
+		counted = fmt.Sprintf("the kernel counted %d packets from eth0 and %d from eth1, want %d in all at least, and a difference of 1 at most",
+			d0, d1, packets)
+	}
+	return counted
 }
 
 // settled returns a status whose counters of both cards are of one moment. Some

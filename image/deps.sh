@@ -24,6 +24,8 @@ case "${1:-}" in
 	prometheus:prometheus
 	promtool:prometheus
 	git:git
+	gcc:gcc
+	/usr/include/stdlib.h:libc6-dev
 ) ;;
 kernel) needs=(
 	gcc:gcc
