@@ -16,9 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/engine"
-	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/metrics"
-	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
 	"bondd.internal/hwprobe"
@@ -104,36 +102,22 @@ func serveEngine(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	client := new(kernel.Client)
-	defer client.Close()
-	reflex, err := kernel.NewSwitcher()
+	machine, err := engine.OpenMachine(nil, log)
 	if err != nil {
 		return err
 	}
-	defer reflex.Close()
-	switcher, err := kernel.NewSwitcher()
-	if err != nil {
-		return err
-	}
-	defer switcher.Close()
-	deps := engine.Deps{
-		Kernel: client, Reflex: reflex, Switcher: switcher,
-		Writes:    func() uint64 { return client.Writes() + reflex.Writes() + switcher.Writes() },
-		PollEvery: pollEvery,
-		Paths:     func(cfg pathcheck.Config) (engine.PathChecker, error) { return pathcheck.New(cfg) },
-		Inventory: func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
-		Log:       log,
-	}
-	if strings.Contains(os.Getenv(watchVar), "refuse") {
+	defer machine.Close()
+	deps := machine.Deps()
+	deps.PollEvery = pollEvery
+	watch := os.Getenv(watchVar)
+	if strings.Contains(watch, "refuse") {
 		deps.Inventory = refuse(deps.Inventory)
 	}
-	if strings.Contains(os.Getenv(watchVar), "events") {
-		deps.Listen = func() (engine.Listener, error) { return kernel.Listen() }
+	if !strings.Contains(watch, "events") {
+		deps.Listen = nil
 	}
-	if strings.Contains(os.Getenv(watchVar), "poll") {
-		poller := new(kernel.Poller)
-		defer poller.Close()
-		deps.Poller = poller
+	if !strings.Contains(watch, "poll") {
+		deps.Poller = nil
 	}
 	e := engine.New(cfg, engine.Source{Name: "a test"}, deps)
 
