@@ -38,7 +38,8 @@ func TestMain(m *testing.M) {
 func fake(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+	file := filepath.Join(dir, "qemu-system-x86_64")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
@@ -64,7 +65,8 @@ func start(t *testing.T, ctx context.Context) *qemu.Process {
 
 func TestMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := qemu.Find(); !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(), "`make deps` installs it") {
+	_, err := qemu.Find()
+	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(), "`make deps` installs it") {
 		t.Errorf("without QEMU: %v", err)
 	}
 }

@@ -247,8 +247,8 @@ func (c Config) machine(accel qemu.Accel, dir string) (*qemu.Machine, error) {
 		m.Add(disk...)
 	}
 	for i, n := range c.NICs {
-		m.Add(
-			"-netdev", "stream,id="+netdev(n.ID)+",server=off,addr.type=unix,addr.path="+qemu.Quote(filepath.Join(dir, netdev(n.ID))),
+		socket := qemu.Quote(filepath.Join(dir, netdev(n.ID)))
+		m.Add("-netdev", "stream,id="+netdev(n.ID)+",server=off,addr.type=unix,addr.path="+socket,
 			"-device", n.device(i))
 	}
 	return m, nil
