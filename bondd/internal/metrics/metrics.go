@@ -109,9 +109,10 @@ var (
 	slaveLinkFailures   = counter("slave_link_failures_total", "Losses of the slave's link that the kernel's bonding driver counted.", "bond", "slave")
 	slaveCarrierChanges = counter("slave_carrier_changes_total", "Changes of the slave's carrier, in either direction.", "bond", "slave")
 
-	slavePathUp = gauge("slave_path_up", "Whether the target answers the probes from the slave; absent while nothing is known.", "bond", "slave", "target")
-	pathProbes  = counter("path_probes_total", "Probes of the way from the slave to the target: answered, missed for want of an answer in time, or failed to be sent.", "bond", "slave", "target", "result")
-	pathRTT     = gauge("path_rtt_seconds", "The time from the last answered probe to its answer; absent until there was one.", "bond", "slave", "target")
+	slaveForwarding = gauge("slave_forwarding_delay_seconds", "How long the switch port took from the link to the first reply of a path, when the link last came; absent while it is not known.", "bond", "slave")
+	slavePathUp     = gauge("slave_path_up", "Whether the target answers the probes from the slave; absent while nothing is known.", "bond", "slave", "target")
+	pathProbes      = counter("path_probes_total", "Probes of the way from the slave to the target: answered, missed for want of an answer in time, or failed to be sent.", "bond", "slave", "target", "result")
+	pathRTT         = gauge("path_rtt_seconds", "The time from the last answered probe to its answer; absent until there was one.", "bond", "slave", "target")
 
 	lacpPartnerInfo  = gauge("lacp_partner_info", "The partner of the bond's active aggregator; the value is always 1. The address 00:00:00:00:00:00 means that there is none.", "bond", "partner_mac", "partner_key", "actor_key", "aggregator")
 	lacpPorts        = gauge("lacp_ports", "The number of slaves in the bond's active aggregator.", "bond")
@@ -140,7 +141,7 @@ var present = func() map[*prometheus.Desc]bool {
 	set := make(map[*prometheus.Desc]bool)
 	for _, m := range []metric{
 		bondUp, bondDegraded, bondSlavesUp,
-		slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slavePathUp,
+		slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveForwarding, slavePathUp,
 		lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
 	} {
 		set[m.desc] = true
@@ -188,7 +189,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range []metric{
 		snapshotAge,
 		buildInfo, bondInfo, bondUp, bondDegraded, bondSlavesConfigured, bondSlavesUp, failovers, lastFailover,
-		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveDetached, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveLinkFailures, slaveCarrierChanges,
+		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveDetached, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveForwarding, slaveLinkFailures, slaveCarrierChanges,
 		slavePathUp, pathProbes, pathRTT, lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
 		pollErrors, polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
 	} {
@@ -293,6 +294,9 @@ func collectSlave(ch chan<- prometheus.Metric, bond string, s *state.Slave) {
 	slaveInfo.send(ch, 1, bond, s.Name, s.Driver, s.PermanentMAC.String())
 	if s.SpeedMbps != nil {
 		slaveSpeed.send(ch, float64(*s.SpeedMbps)*1e6, bond, s.Name)
+	}
+	if s.ForwardingDelay > 0 {
+		slaveForwarding.send(ch, s.ForwardingDelay.Seconds(), bond, s.Name)
 	}
 	slaveLinkFailures.send(ch, float64(s.LinkFailures), bond, s.Name)
 	slaveCarrierChanges.send(ch, float64(s.CarrierChanges), bond, s.Name)

@@ -80,22 +80,25 @@ type Slave struct {
 	Sentence  string `json:"sentence"`  // the same in a sentence, without a full stop
 	Usable    bool   `json:"usable"`    // it could carry traffic now
 
-	Present        bool           `json:"present"`
-	Enslaved       bool           `json:"enslaved"`
-	LeftOut        string         `json:"left_out"` // why a NIC that is there was not enslaved; empty if it was
-	LinkUp         bool           `json:"link_up"`
-	Detached       bool           `json:"detached"` // its device no longer replies, although its interface is there
-	PathUp         *bool          `json:"path_up"`  // null: no path is checked
-	State          *string        `json:"state"`    // in the kernel's words, "active" or "backup"; null: it is not enslaved
-	MIIStatus      string         `json:"mii_status"`
-	Suppressed     bool           `json:"suppressed"` // held out by flap damping
-	SpeedMbps      *int           `json:"speed_mbps"` // null: unknown
-	Duplex         string         `json:"duplex"`
-	Driver         string         `json:"driver"`
-	PermanentMAC   state.MAC      `json:"permanent_mac"`
-	LinkFailures   uint64         `json:"link_failures"`
-	CarrierChanges uint64         `json:"carrier_changes"`
-	Counters       state.Counters `json:"counters"`
+	Present    bool    `json:"present"`
+	Enslaved   bool    `json:"enslaved"`
+	LeftOut    string  `json:"left_out"` // why a NIC that is there was not enslaved; empty if it was
+	LinkUp     bool    `json:"link_up"`
+	Detached   bool    `json:"detached"` // its device no longer replies, although its interface is there
+	PathUp     *bool   `json:"path_up"`  // null: no path is checked
+	State      *string `json:"state"`    // in the kernel's words, "active" or "backup"; null: it is not enslaved
+	MIIStatus  string  `json:"mii_status"`
+	Suppressed bool    `json:"suppressed"` // held out by flap damping
+	SpeedMbps  *int    `json:"speed_mbps"` // null: unknown
+	Duplex     string  `json:"duplex"`
+	// ForwardingDelaySeconds is how long the switch port took from the link to the
+	// first reply of a path, when the link last came; null: not known.
+	ForwardingDelaySeconds *float64       `json:"forwarding_delay_seconds"`
+	Driver                 string         `json:"driver"`
+	PermanentMAC           state.MAC      `json:"permanent_mac"`
+	LinkFailures           uint64         `json:"link_failures"`
+	CarrierChanges         uint64         `json:"carrier_changes"`
+	Counters               state.Counters `json:"counters"`
 
 	Prio           int        `json:"prio"`             // preference beside the configured order; higher is preferred
 	Paths          []Path     `json:"paths"`            // one for each target, in the configured order
@@ -249,6 +252,10 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		Deaf:           s.Deaf,
 		FastLinkDown:   s.FastLinkDown,
 		LACP:           fromLACP(b, s),
+	}
+	if s.ForwardingDelay > 0 {
+		delay := s.ForwardingDelay.Seconds()
+		slave.ForwardingDelaySeconds = &delay
 	}
 	if !s.ReuseAt.IsZero() {
 		left := max(0, s.ReuseAt.Sub(now).Seconds())

@@ -19,6 +19,10 @@ type Note struct {
 	Detail string // figures for the curious; may be empty
 }
 
+// edgePort is how long, in seconds, a port that forwards at once may take from the
+// link to the first reply: the card, the target and the next probe need time.
+const edgePort = 3
+
 // parked is the beginning of what is said of a parked slave.
 func parked(quiet bool) string {
 	if quiet {
@@ -53,6 +57,10 @@ func (s Slave) Notes() []Note {
 	}
 	for _, lack := range s.Lacks {
 		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: lack})
+	}
+	if d := s.ForwardingDelaySeconds; d != nil && *d > edgePort && s.LinkUp {
+		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: fmt.Sprintf("its switch port forwarded %s after its link came: "+
+			"it is not an edge port; make it one (portfast) if nothing but this machine is behind it", Took(*d))})
 	}
 	if p := s.LACP; p != nil && s.LinkUp {
 		notes = append(notes, p.note())

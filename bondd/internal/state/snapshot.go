@@ -114,6 +114,9 @@ type Slave struct {
 	Driver       string
 	PermanentMAC MAC
 	LinkFailures uint64
+	// ForwardingDelay is how long the switch port took from the link to the first
+	// reply of a path, when the link last came; 0: not known.
+	ForwardingDelay time.Duration
 
 	CarrierChanges uint64
 	Counters       Counters

@@ -35,6 +35,11 @@ type link struct {
 
 	changed  time.Time // when it last gained or lost its link, by any watch
 	returned time.Time // when it last gained it
+
+	// silent: no path has replied since the link came, while another slave's did.
+	// forwards is how long that took the last time; 0: not known.
+	silent   bool
+	forwards time.Duration
 }
 
 // set takes a change of carrier. What ethtool said before is void.
@@ -44,7 +49,7 @@ func (l *link) set(up bool, at time.Time) {
 }
 
 func (l *link) note(up bool, at time.Time) {
-	l.changed = at
+	l.changed, l.silent = at, up
 	if up {
 		l.returned = at
 	}
@@ -269,10 +274,53 @@ func (r PathReport) apply(c *Core) {
 			}
 		}
 	}
+	before := b.paths
 	b.paths = r.Paths
+	c.learnPorts(b, before)
 	c.decide(b, c.now)
 	c.out.Publish = true
 	c.prepare()
+}
+
+// edgePort bounds how long after the link a port may take to forward that does so
+// at once: a probe may just have been sent, and the card and the target need time.
+const edgePort = 3 * time.Second
+
+// learnPorts notes how long the switch's ports take to forward. Where no other slave
+// has a reply meanwhile, the target may be what is silent.
+func (c *Core) learnPorts(b *bond, before map[int][]state.Path) {
+	replies := func(index int) bool {
+		return slices.ContainsFunc(b.paths[index], func(p state.Path) bool { return p.State == state.PathUp })
+	}
+	// A path that was dead is up with the last of several replies in a row.
+	since := func(index int) time.Duration {
+		for t, p := range before[index] {
+			if p.State == state.PathDown && t < len(b.cfg.Paths) {
+				return time.Duration(b.cfg.Paths[t].ReturnAfter-1) * b.cfg.Paths[t].Interval
+			}
+		}
+		return 0
+	}
+	for index := range b.paths {
+		l := c.links[index]
+		if l == nil || !l.silent || !l.linkUp() {
+			continue
+		}
+		others := false
+		for other := range b.paths {
+			others = others || other != index && replies(other)
+		}
+		switch {
+		case !others:
+			l.silent = false
+		case replies(index):
+			l.silent, l.forwards = false, max(c.now.Sub(l.returned)-since(index), time.Millisecond)
+			if l.forwards > edgePort {
+				c.log(slog.LevelWarn, "the switch port is not an edge port: it did not forward when the link came",
+					slog.String("bond", b.cfg.Name), slog.String("slave", l.name), slog.Duration("took", l.forwards))
+			}
+		}
+	}
 }
 
 // apply implements Input.

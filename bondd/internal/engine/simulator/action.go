@@ -205,6 +205,23 @@ func (w *World) expect(f []string) error {
 		if got = "down"; w.byName(arg(1)) != nil && w.byName(arg(1)).carrier {
 			got = "up"
 		}
+	case "forwards": // at least, at most; 0s: not known
+		least, err := time.ParseDuration(arg(2))
+		if err != nil {
+			return fmt.Errorf("expect %s: %w", strings.Join(f, " "), err)
+		}
+		most, err := time.ParseDuration(arg(3))
+		if err != nil {
+			return fmt.Errorf("expect %s: %w", strings.Join(f, " "), err)
+		}
+		want = fmt.Sprintf("%v to %v", least, most)
+		for i := range b.Slaves {
+			if d := b.Slaves[i].ForwardingDelay; b.Slaves[i].Name != arg(1) {
+				continue
+			} else if got = want; d < least || d > most {
+				got = d.String()
+			}
+		}
 	case "penalty":
 		want = arg(2)
 		for i := range b.Slaves {
