@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"bondd.internal/image/build"
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // The image boots on every machine it may be flashed for, and comes up with bondd

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // classic is the configuration of the two-card recipe: one static address on

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // pairs is a bond of two cards that carries the traffic, and two of two other

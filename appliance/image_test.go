@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bondd.internal/image/build"
-	"bondd.internal/image/skip"
+	"bondd.internal/image/lab/skip"
 )
 
 // image is a disk image built for the tests of this package.

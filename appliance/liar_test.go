@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // watched adds to the recipe's configuration that the gateway has to answer

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"bondd.internal/image/build"
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"bondd.internal/image/build"
-	"bondd.internal/image/skip"
+	"bondd.internal/image/lab/skip"
 )
 
 // A workplace is where a person calls make; its images are in a folder of their own.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // What gokrazy's init starts again is the daemon again, although the init says

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/vm"
 )
 
 // mixed is a bond of two cards named by their own addresses: which of two models

@@ -19,8 +19,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"bondd.internal/image/skip"
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/skip"
+	"bondd.internal/image/lab/vm"
 )
 
 // A pulled cable, as everybody sees it who looks: a browser that has the page

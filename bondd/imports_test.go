@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,39 @@ func TestImports(t *testing.T) {
 	}
 	if seen != len(rooms) {
 		t.Errorf("%d packages have rules, %d of them are there", len(rooms), seen)
+	}
+}
+
+// Tests that run in a guest are in a package of one name, so that who looks for
+// them, or wants to leave them out, knows where they are. The measurements have
+// their own, and the lab's packages test themselves.
+func TestVMTestNames(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,TestImports,XTestImports", "../...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath                string
+			TestImports, XTestImports []string
+		}
+		if err := dec.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if !slices.Contains(slices.Concat(p.TestImports, p.XTestImports), module+"image/lab/guest") {
+			continue
+		}
+		seen++
+		if path.Base(name) != "vmtest" && name != "bondd/internal/bench" && !strings.HasPrefix(name, "image/lab/") {
+			t.Errorf("the tests of %s run in a guest: they belong in %s/vmtest", name, name)
+		}
+	}
+	if seen == 0 {
+		t.Error("no package has tests that run in a guest")
 	}
 }
 

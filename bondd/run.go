@@ -20,12 +20,10 @@ import (
 	"bondd.internal/bondd/internal/history"
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/metrics"
-	"bondd.internal/bondd/internal/pathcheck"
 	"bondd.internal/bondd/internal/random"
 	"bondd.internal/bondd/internal/statefile"
 	"bondd.internal/bondd/internal/web"
 	"bondd.internal/config"
-	"bondd.internal/hwprobe"
 )
 
 // runDaemon exits with 0 only if it was asked to stop: gokrazy takes 0 for "this
@@ -121,63 +119,18 @@ const spareProcs = 15
 func daemon(ctx context.Context, cfg *config.Config, source engine.Source, credentials web.Credentials, dir string, log *slog.Logger) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	numbers := random.Start(random.Read)
-	client := new(kernel.Client)
-	defer client.Close()
-	poller := new(kernel.Poller)
-	defer poller.Close()
-	reflex, err := kernel.NewSwitcher()
-	if err != nil {
-		return err
-	}
-	defer reflex.Close()
-	switcher, err := kernel.NewSwitcher()
-	if err != nil {
-		return err
-	}
-	defer switcher.Close()
-	klog, err := kernel.OpenLog()
-	if err != nil {
-		log.Info("the kernel's log is not read: the flight recorder will not tell when a driver saw a link go", "err", err)
-	} else {
-		defer klog.Close()
-	}
 	priority := new(kernel.Priority)
-	hostname, _ := os.Hostname() // without one the DHCP server is told none
-
-	deps := engine.Deps{
-		Kernel:   client,
-		Reflex:   reflex,
-		Switcher: switcher,
-		Listen: func() (engine.Listener, error) {
-			l, err := kernel.Listen()
-			if err != nil {
-				return nil, err
-			}
-			l.Priority = priority
-			l.OnPriority = func(err error) {
-				if err != nil {
-					log.Warn("link events are answered without real-time priority: on a busy machine later", "err", err)
-				}
-			}
-			return l, nil
-		},
-		Poller:    poller,
-		Paths:     func(cfg pathcheck.Config) (engine.PathChecker, error) { return pathcheck.New(cfg) },
-		Inventory: func(ctx context.Context) ([]hwprobe.NIC, error) { return hwprobe.Inventory(ctx, hwprobe.Source{}) },
-		Writes:    func() uint64 { return client.Writes() + reflex.Writes() + switcher.Writes() },
-
-		FirstPacket:  kernel.FirstPacket,
-		FastLinkDown: kernel.FastLinkDown,
-
-		Random:     numbers.Wait,
-		Hostname:   hostname,
-		ResolvConf: resolvConf(),
-		Version:    version(),
-		Log:        log,
+	machine, err := engine.OpenMachine(priority, log)
+	if err != nil {
+		return err
 	}
-	if klog != nil {
-		deps.LinkDown = klog.LinkDown
-	}
+	defer machine.Close()
+
+	deps := machine.Deps()
+	deps.Random = numbers.Wait
+	deps.Hostname, _ = os.Hostname() // without one the DHCP server is told none
+	deps.ResolvConf = resolvConf()
+	deps.Version = version()
 	if dir != "" {
 		if deps.History, err = history.Load(dir); err != nil {
 			log.Error("history: the entries of earlier runs are not there", "err", err)

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
 )
 
 // TestCards compares failovers of a card of the machine, whose cable is taken

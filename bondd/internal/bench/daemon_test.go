@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // startBondd has bondd share the cards among a number of bonds, in order, with

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest/netlab"
-	"bondd.internal/image/guest/sender"
+	"bondd.internal/image/lab/netlab"
+	"bondd.internal/image/lab/sender"
 )
 
 // The test binary, started again with roleVar in its environment, is one of

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
 )
 
 func TestMain(m *testing.M) {

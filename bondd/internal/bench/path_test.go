@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // What all contenders are told: to ask every pathInterval whether the peer

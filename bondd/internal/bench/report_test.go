@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"bondd.internal/image/guest"
+	"bondd.internal/image/lab/guest"
 )
 
 // A report is what `make bench` leaves. Each test fills in its part.

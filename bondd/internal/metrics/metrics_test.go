@@ -23,7 +23,7 @@ import (
 	"bondd.internal/bondd/internal/metrics"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/image/skip"
+	"bondd.internal/image/lab/skip"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

@@ -22,5 +22,5 @@
 // Inside, path and rounds decide and are pure, probe.go says what a probe is and
 // what answers one, in the frames of the neighbour package, a wire sends and
 // receives them (sockets in earnest, a fake in the tests), and Checker is the
-// loop between. The pathtest package runs all of it against the kernel's bonds.
+// loop between. The vmtest package runs all of it against the kernel's bonds.
 package pathcheck

@@ -13,7 +13,7 @@ import (
 
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/image/skip"
+	"bondd.internal/image/lab/skip"
 )
 
 // patience bounds every wait of a browser test, on a machine however slow.

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/vm"
+	"bondd.internal/image/lab/qemu"
+	"bondd.internal/image/lab/vm"
 )
 
 // runDir is where the running machine's control socket and console are,
@@ -68,7 +69,7 @@ func (o options) config() vm.Config {
 	c := vm.Config{
 		Image:    o.image,
 		Firmware: vm.Firmware(o.firmware),
-		Accel:    vm.Accel(o.accel),
+		Accel:    qemu.Accel(o.accel),
 		Network:  vm.Network{Forwards: []vm.Forward{{Listen: local(o.http), Port: 80}}},
 	}
 	for range o.nics {

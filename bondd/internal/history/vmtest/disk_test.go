@@ -17,7 +17,7 @@ import (
 	"bondd.internal/bondd/internal/history"
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/bondd/internal/web/fixture"
-	"bondd.internal/image/guest"
+	"bondd.internal/image/lab/guest"
 )
 
 func TestMain(m *testing.M) { guest.Main(m, guest.Config{}) }

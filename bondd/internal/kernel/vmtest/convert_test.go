@@ -14,7 +14,7 @@ import (
 	"bondd.internal/bondd/internal/state"
 	"bondd.internal/config"
 	"bondd.internal/config/bonding"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 var modes = []string{"balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}

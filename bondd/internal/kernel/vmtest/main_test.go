@@ -7,9 +7,9 @@ import (
 
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
-	"bondd.internal/image/guest/usbcard"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
+	"bondd.internal/image/lab/usbcard"
 )
 
 func TestMain(m *testing.M) {

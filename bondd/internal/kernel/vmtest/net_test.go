@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 var netlabHost = netlab.HostAddress

@@ -12,7 +12,7 @@ import (
 
 	"bondd.internal/bondd/internal/kernel"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/usbcard"
+	"bondd.internal/image/lab/usbcard"
 )
 
 // poll polls links of the host, by name.

@@ -14,7 +14,7 @@ import (
 
 	"bondd.internal/bondd/internal/neighbour"
 	"bondd.internal/bondd/internal/state"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/netlab"
 )
 
 // Open opens a packet socket on an interface that hears frames of a protocol

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bondd.internal/image/guest"
-	"bondd.internal/image/guest/netlab"
+	"bondd.internal/image/lab/guest"
+	"bondd.internal/image/lab/netlab"
 )
 
 // card is the Ethernet address of a card that no bond has. It is of a model that
