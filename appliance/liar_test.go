@@ -89,7 +89,7 @@ func TestLyingCard(t *testing.T) {
 		tab.await(`document.querySelector('[data-slave="` + lies + `"]').dataset.state === "down"`)
 		tab.await(`document.querySelector('[data-slave="` + left + `"]').dataset.state === "active"`)
 		tab.await(fmt.Sprintf(`document.querySelector('[data-switch="%d"]').dataset.reason === "path"`, moved.Seq))
-		tab.await(says("#switches", "nothing answers through "+lies))
+		tab.await(says("#failovers", "nothing answers through "+lies))
 		tab.await(says("#events", "192.168.1.1 does not answer through "+lies))
 		tab.photograph("lying")
 	})
@@ -242,14 +242,14 @@ func (e entry) same(other entry) bool {
 // history returns the flight recorder's entries, newest first.
 func (m *machine) history() []entry {
 	m.t.Helper()
-	body, _ := m.says("/api/v1/history", `"switches"`)
+	body, _ := m.says("/api/v1/history", `"failovers"`)
 	var h struct {
-		Switches []entry `json:"switches"`
+		Failovers []entry `json:"failovers"`
 	}
 	if err := json.Unmarshal([]byte(body), &h); err != nil {
 		m.t.Fatalf("/api/v1/history: %v:\n%s", err, body)
 	}
-	return h.Switches
+	return h.Failovers
 }
 
 // recorded waits until the newest entry is as wanted, and returns it.

@@ -88,12 +88,12 @@ func (d *daemon) history() []entry {
 	d.t.Helper()
 	code, body := d.get("/api/v1/history")
 	var h struct {
-		Switches []entry `json:"switches"`
+		Failovers []entry `json:"failovers"`
 	}
 	if err := json.Unmarshal([]byte(body), &h); code != http.StatusOK || err != nil {
 		d.t.Fatalf("history: %d %v\n%s", code, err, body)
 	}
-	return h.Switches
+	return h.Failovers
 }
 
 // An entry is what the tests read of the flight recorder.

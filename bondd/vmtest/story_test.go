@@ -145,13 +145,13 @@ func TestStory(t *testing.T) {
 	for _, reason := range []string{"link", "kernel", "primary", "admin", "path"} {
 		total += d.moved(reason)
 	}
-	t.Logf("%d switches by the kernel's story, %d counted: %d link, %d kernel", len(story)-1, total, d.moved("link"), d.moved("kernel"))
+	t.Logf("%d failovers by the kernel's story, %d counted: %d link, %d kernel", len(story)-1, total, d.moved("link"), d.moved("kernel"))
 	if total != len(story)-1 {
-		t.Errorf("%d switches are counted, and the kernel told of %d", total, len(story)-1)
+		t.Errorf("%d failovers are counted, and the kernel told of %d", total, len(story)-1)
 	}
 	h := d.history()
 	if len(h) != min(total, 1000) || h[0].Seq != uint64(total) {
-		t.Fatalf("the flight recorder has %d entries, the newest of number %d; want those of %d switches", len(h), h[0].Seq, total)
+		t.Fatalf("the flight recorder has %d entries, the newest of number %d; want those of %d failovers", len(h), h[0].Seq, total)
 	}
 	slices.Reverse(h)
 	for i, e := range h {

@@ -77,7 +77,7 @@ type Deps struct {
 	// be nil.
 	Random func(context.Context) error
 
-	History    []*state.Switch          // of earlier runs, newest first
+	History    []*state.Failover        // of earlier runs, newest first
 	Memory     *core.Memory             // of an earlier run; nil: none
 	Remember   func(*core.Memory) error // keeps it for the next run; may be nil
 	Boot       string                   // tells one start of the machine from another; empty: not known

@@ -221,9 +221,9 @@ func TestOrders(t *testing.T) {
 func TestRecord(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFake()
-		old := &state.Switch{Seq: 41, Bond: "bond0", From: "eth1", To: "eth0"}
+		old := &state.Failover{Seq: 41, Bond: "bond0", From: "eth1", To: "eth0"}
 		d := deps(f)
-		d.History = []*state.Switch{old}
+		d.History = []*state.Failover{old}
 		e := New(testConfig(), Source{}, d)
 		e.deps.FirstPacket = func(_ context.Context, index int, _ time.Duration) (time.Time, error) {
 			if index != eth1 {

@@ -23,9 +23,9 @@ import (
 )
 
 // entry is a complete entry of the flight recorder.
-func entry(seq uint64, at time.Time) *state.Switch {
+func entry(seq uint64, at time.Time) *state.Failover {
 	up := true
-	return &state.Switch{
+	return &state.Failover{
 		Seq: seq, Bond: "bond0", From: "eth0", To: "eth1", Reason: state.ReasonLink, Cause: "eth0 lost its link",
 		CarrierLost: at.Add(-2 * time.Millisecond), EventRead: at.Add(-time.Millisecond), Decided: at.Add(-900 * time.Microsecond),
 		Written: at, Agreed: at.Add(time.Millisecond), FirstPacket: at.Add(2 * time.Millisecond),
@@ -34,23 +34,23 @@ func entry(seq uint64, at time.Time) *state.Switch {
 	}
 }
 
-// entries are n switches a second apart, newest first, without a monotonic clock.
-func entries(n int) []*state.Switch {
-	var list []*state.Switch
+// entries are n failovers a second apart, newest first, without a monotonic clock.
+func entries(n int) []*state.Failover {
+	var list []*state.Failover
 	for i := range n {
 		list = append(list, entry(uint64(n-i), fixture.Now.Add(-time.Duration(i)*time.Second)))
 	}
 	return list
 }
 
-func snapshot(history []*state.Switch) *state.Snapshot {
+func snapshot(history []*state.Failover) *state.Snapshot {
 	return &state.Snapshot{Time: time.Now(), History: history}
 }
 
 // add publishes one more switch, as the engine does: in a new list.
 func add(src *fixture.Source) {
 	old := src.Snapshot().History
-	next := append([]*state.Switch{entry(uint64(len(old)+1), time.Now().UTC())}, old[:min(len(old), state.MaxHistory-1)]...)
+	next := append([]*state.Failover{entry(uint64(len(old)+1), time.Now().UTC())}, old[:min(len(old), state.MaxHistory-1)]...)
 	if len(old) > 0 {
 		next[0].Seq = old[0].Seq + 1
 	}
@@ -82,16 +82,16 @@ func (r *run) logged() string {
 }
 
 // start runs on a disk that behaves as disk does before each write.
-func start(t *testing.T, dir string, loaded []*state.Switch, src Source, disk func() error) *run {
+func start(t *testing.T, dir string, loaded []*state.Failover, src Source, disk func() error) *run {
 	t.Helper()
 	r := new(run)
 	k := &keeper{src: src, log: slog.New(slog.NewTextHandler(r, nil)), saved: loaded}
-	k.write = func(switches []*state.Switch) error {
+	k.write = func(failovers []*state.Failover) error {
 		r.writes.Add(1)
 		if err := disk(); err != nil {
 			return err
 		}
-		return write(dir, switches)
+		return write(dir, failovers)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	endedC := make(chan struct{})
@@ -106,7 +106,7 @@ func start(t *testing.T, dir string, loaded []*state.Switch, src Source, disk fu
 func fine() error { return nil }
 
 // kept is what a new start of bondd finds.
-func kept(t *testing.T, dir string) []*state.Switch {
+func kept(t *testing.T, dir string) []*state.Failover {
 	t.Helper()
 	got, err := Load(dir)
 	if err != nil {
@@ -115,9 +115,9 @@ func kept(t *testing.T, dir string) []*state.Switch {
 	return got
 }
 
-func same(t *testing.T, what string, got, want []*state.Switch) {
+func same(t *testing.T, what string, got, want []*state.Failover) {
 	t.Helper()
-	text := func(list []*state.Switch) string {
+	text := func(list []*state.Failover) string {
 		b, err := json.MarshalIndent(list, "", " ")
 		if err != nil {
 			t.Fatal(err)
@@ -133,9 +133,9 @@ func TestBurstCostsAWriteAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, src := t.TempDir(), fixture.NewSource(snapshot(nil))
 		r := start(t, dir, nil, src, fine)
-		const switches = 500
-		for range switches {
-			time.Sleep(time.Hour / switches)
+		const failovers = 500
+		for range failovers {
+			time.Sleep(time.Hour / failovers)
 			add(src)
 		}
 		synctest.Wait()
@@ -176,15 +176,15 @@ func TestASwitchIsWrittenOnceAndWhole(t *testing.T) {
 		first, second := *whole, *whole
 		first.Agreed, first.FirstPacket, first.After = time.Time{}, time.Time{}, nil
 		second.FirstPacket = time.Time{}
-		for _, s := range []*state.Switch{&first, &second, whole} {
-			src.Publish(snapshot([]*state.Switch{s}))
+		for _, s := range []*state.Failover{&first, &second, whole} {
+			src.Publish(snapshot([]*state.Failover{s}))
 			time.Sleep(time.Second)
 		}
 		time.Sleep(time.Minute)
 		if n := r.writes.Load(); n != 1 {
 			t.Errorf("%d writes for one switch", n)
 		}
-		same(t, "kept while running", kept(t, dir), []*state.Switch{whole})
+		same(t, "kept while running", kept(t, dir), []*state.Failover{whole})
 		r.stop()
 		if n := r.writes.Load(); n != 1 {
 			t.Errorf("%d writes after the end: nothing was left to write", n)
@@ -198,7 +198,7 @@ func TestRestartContinues(t *testing.T) {
 		for round := 1; round <= 3; round++ {
 			loaded := kept(t, dir)
 			if len(loaded) != 2*(round-1) {
-				t.Fatalf("round %d begins with %d switches", round, len(loaded))
+				t.Fatalf("round %d begins with %d failovers", round, len(loaded))
 			}
 			src := fixture.NewSource(snapshot(loaded))
 			r := start(t, dir, loaded, src, fine)
@@ -227,9 +227,9 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 		"foreign":      {"# what I did last summer", "invalid character"},
 		"other JSON":   {`{"name":"x"}`, "its version is 0, this bondd reads version 1"},
 		"newer":        {`{"version":2,"events":{}}`, "its version is 2, this bondd reads version 1"},
-		"null":         {`{"version":1,"switches":[null]}`, "entry 0 is empty"},
-		"out of order": {`{"version":1,"switches":[{"seq":1},{"seq":2}]}`, "entry 1 has number 2 and follows number 1"},
-		"bad time":     {`{"version":1,"switches":[{"seq":1,"written":"yesterday"}]}`, "parsing time"},
+		"null":         {`{"version":1,"failovers":[null]}`, "entry 0 is empty"},
+		"out of order": {`{"version":1,"failovers":[{"seq":1},{"seq":2}]}`, "entry 1 has number 2 and follows number 1"},
+		"bad time":     {`{"version":1,"failovers":[{"seq":1,"written":"yesterday"}]}`, "parsing time"},
 		"huge":         {strings.Repeat(" ", maxBytes+1), "more than 4194304 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 				t.Errorf("Load: %v, want %q and where it was set aside", err, tt.want)
 			}
 			if len(got) != 0 {
-				t.Errorf("Load returned %d switches of a damaged file", len(got))
+				t.Errorf("Load returned %d failovers of a damaged file", len(got))
 			}
 			if aside, err := os.ReadFile(filepath.Join(dir, fileName+".aside")); err != nil || string(aside) != tt.content {
 				t.Errorf("what was set aside is not what was there: %v", err)
@@ -305,7 +305,7 @@ func TestFailingDiskIsLoggedOnceAndHurtsNothing(t *testing.T) {
 		if n := r.writes.Load(); n < 50 || n > 60 {
 			t.Errorf("%d attempts in an hour, want one a minute", n)
 		}
-		if log := r.logged(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "switches are not kept on disk") || !strings.Contains(log, "not a directory") {
+		if log := r.logged(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "failovers are not kept on disk") || !strings.Contains(log, "not a directory") {
 			t.Errorf("logged while it fails:\n%s", log)
 		}
 
@@ -362,9 +362,9 @@ func TestClockThatJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, src := t.TempDir(), fixture.NewSource(snapshot(nil))
 		r := start(t, dir, nil, src, fine)
-		var want []*state.Switch
+		var want []*state.Failover
 		for i, at := range []time.Time{time.Unix(30, 0), fixture.Now, fixture.Now.AddDate(10, 0, 0), time.Unix(60, 0)} {
-			want = append([]*state.Switch{entry(uint64(i+1), at.UTC())}, want...)
+			want = append([]*state.Failover{entry(uint64(i+1), at.UTC())}, want...)
 			src.Publish(&state.Snapshot{Time: at, History: want})
 			time.Sleep(time.Minute)
 			synctest.Wait()
@@ -401,12 +401,25 @@ func TestFileIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(usual) > 1_000_000 {
-		t.Errorf("%d switches of two slaves have %d bytes", state.MaxHistory, len(usual))
+		t.Errorf("%d failovers of two slaves have %d bytes", state.MaxHistory, len(usual))
 	}
 	if err := write(dir, entries(state.MaxHistory+7)); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(kept(t, dir)); n != state.MaxHistory {
-		t.Errorf("%d switches were loaded, want at most %d", n, state.MaxHistory)
+		t.Errorf("%d failovers were loaded, want at most %d", n, state.MaxHistory)
+	}
+}
+
+// A file of an earlier version is read: there the list had another name.
+func TestLoadEarlierVersion(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"version":1,"switches":[{"seq":2,"bond":"bond0","to":"eth1"},{"seq":1,"bond":"bond0","to":"eth0"}]}`
+	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(dir)
+	if err != nil || len(got) != 2 || got[0].To != "eth1" {
+		t.Errorf("loaded %+v, %v; want two entries", got, err)
 	}
 }

@@ -34,11 +34,11 @@ type Source interface {
 // what is not written yet, which takes 10 seconds at most. loaded is what Load
 // returned, and so is in the file already. A disk that cannot be written is
 // logged when that begins and when it ends, and tried again every minute.
-func Run(ctx context.Context, dir string, loaded []*state.Switch, src Source, log *slog.Logger) {
+func Run(ctx context.Context, dir string, loaded []*state.Failover, src Source, log *slog.Logger) {
 	k := &keeper{
 		src:   src,
 		log:   log.With("dir", dir),
-		write: func(switches []*state.Switch) error { return write(dir, switches) },
+		write: func(failovers []*state.Failover) error { return write(dir, failovers) },
 		saved: loaded,
 	}
 	k.run(ctx)
@@ -47,18 +47,18 @@ func Run(ctx context.Context, dir string, loaded []*state.Switch, src Source, lo
 type keeper struct {
 	src   Source
 	log   *slog.Logger
-	write func([]*state.Switch) error
+	write func([]*state.Failover) error
 
-	saved   []*state.Switch // what the file has
-	failing bool            // the last write failed
-	writing *attempt        // nil: no write is under way
+	saved   []*state.Failover // what the file has
+	failing bool              // the last write failed
+	writing *attempt          // nil: no write is under way
 }
 
 // An attempt is a write under way, in a goroutine of its own: nothing can call
 // a goroutine back that waits for a disk.
 type attempt struct {
-	switches []*state.Switch
-	doneC    chan error // receives once
+	failovers []*state.Failover
+	doneC     chan error // receives once
 }
 
 func (k *keeper) run(ctx context.Context) {
@@ -95,7 +95,7 @@ func (k *keeper) finish() {
 		case err := <-k.doneC():
 			k.ended(err)
 		case <-timeoutC:
-			k.log.Warn("history: the disk does not answer; the latest switches are not kept", "waited", lastWrite)
+			k.log.Warn("history: the disk does not answer; the latest failovers are not kept", "waited", lastWrite)
 			return
 		}
 		if last {
@@ -105,13 +105,13 @@ func (k *keeper) finish() {
 }
 
 // unsaved reports whether there is something that the file does not have. No
-// Switch is ever changed: one that became more complete is another.
+// Failover is ever changed: one that became more complete is another.
 func (k *keeper) unsaved() bool { return !slices.Equal(k.saved, k.src.Snapshot().History) }
 
 func (k *keeper) begin() {
-	a := &attempt{switches: k.src.Snapshot().History, doneC: make(chan error, 1)}
+	a := &attempt{failovers: k.src.Snapshot().History, doneC: make(chan error, 1)}
 	k.writing = a
-	go func() { a.doneC <- k.write(a.switches) }()
+	go func() { a.doneC <- k.write(a.failovers) }()
 }
 
 // doneC receives when the write under way ends; without one it never does.
@@ -125,13 +125,13 @@ func (k *keeper) doneC() <-chan error {
 func (k *keeper) ended(err error) {
 	switch {
 	case err != nil && !k.failing:
-		k.log.Error("history: switches are not kept on disk; trying again", "err", err, "every", interval)
+		k.log.Error("history: failovers are not kept on disk; trying again", "err", err, "every", interval)
 	case err == nil && k.failing:
-		k.log.Info("history: switches are kept on disk again")
+		k.log.Info("history: failovers are kept on disk again")
 	}
 	k.failing = err != nil
 	if err == nil {
-		k.saved = k.writing.switches
+		k.saved = k.writing.failovers
 	}
 	k.writing = nil
 }

@@ -105,7 +105,7 @@ var (
 	slaveSuppressed     = gauge("slave_suppressed", "Whether the slave is held out of the bond because its link flaps.", "bond", "slave")
 	slavePenalty        = gauge("slave_penalty", "What flap damping counts against the slave: 1 for each failure, decaying.", "bond", "slave")
 	slaveParked         = gauge("slave_parked", "Whether the slave was taken out of the bond until its path is back.", "bond", "slave")
-	slaveSpeed          = gauge("slave_speed_bits_per_second", "The speed of the slave's link; absent while it is not known.", "bond", "slave")
+	slaveSpeed          = gauge("slave_speed_bytes_per_second", "The speed of the slave's link, in each direction; absent while it is not known.", "bond", "slave")
 	slaveLinkFailures   = counter("slave_link_failures_total", "Losses of the slave's link that the kernel's bonding driver counted.", "bond", "slave")
 	slaveCarrierChanges = counter("slave_carrier_changes_total", "Changes of the slave's carrier, in either direction.", "bond", "slave")
 
@@ -293,7 +293,7 @@ func collectSlave(ch chan<- prometheus.Metric, bond string, s *state.Slave) {
 	}
 	slaveInfo.send(ch, 1, bond, s.Name, s.Driver, s.PermanentMAC.String())
 	if s.SpeedMbps != nil {
-		slaveSpeed.send(ch, float64(*s.SpeedMbps)*1e6, bond, s.Name)
+		slaveSpeed.send(ch, float64(*s.SpeedMbps)*1e6/8, bond, s.Name)
 	}
 	if s.ForwardingDelay > 0 {
 		slaveForwarding.send(ch, s.ForwardingDelay.Seconds(), bond, s.Name)

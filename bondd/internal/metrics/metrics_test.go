@@ -102,7 +102,7 @@ func TestEveryShapeIsConsistent(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, p := range problems {
-				if p.Metric == "bondd_slave_speed_bits_per_second" && p.Text == bits {
+				if p.Metric == "bondd_slave_speed_bytes_per_second" && p.Text == bits {
 					continue
 				}
 				t.Errorf("%s: %s", p.Metric, p.Text)
@@ -113,7 +113,7 @@ func TestEveryShapeIsConsistent(t *testing.T) {
 }
 
 func TestUnknownSpeedHasNoSeries(t *testing.T) {
-	if got := scrape(t, fixture.Degraded()); strings.Contains(got, `bondd_slave_speed_bits_per_second{bond="bond0",slave="eth1"}`) {
+	if got := scrape(t, fixture.Degraded()); strings.Contains(got, `bondd_slave_speed_bytes_per_second{bond="bond0",slave="eth1"}`) {
 		t.Errorf("a slave without a link has a speed:\n%s", got)
 	}
 }
@@ -230,7 +230,7 @@ func TestPromtool(t *testing.T) {
 			t.Fatalf("run promtool, which Debian has in its package prometheus: %v", err)
 		}
 		for line := range strings.Lines(string(out)) {
-			if line = strings.TrimSpace(line); line != "bondd_slave_speed_bits_per_second "+bits {
+			if line = strings.TrimSpace(line); line != "bondd_slave_speed_bytes_per_second "+bits {
 				t.Errorf("promtool: %s: %s", name, line)
 			}
 		}

@@ -21,15 +21,15 @@ type Status struct {
 	// every second; over 5 seconds nothing in here is known any more.
 	SnapshotAgeSeconds float64 `json:"snapshot_age_seconds"`
 
-	Hardware hwprobe.Report `json:"hardware"`
-	Bonds    []Bond         `json:"bonds"`
-	Config   Config         `json:"config"`
-	Events   []state.Event  `json:"events"`   // newest first
-	Switches []Switch       `json:"switches"` // the latest 5, newest first; /api/v1/history has all
+	Hardware  hwprobe.Report `json:"hardware"`
+	Bonds     []Bond         `json:"bonds"`
+	Config    Config         `json:"config"`
+	Events    []state.Event  `json:"events"`    // newest first
+	Failovers []Failover     `json:"failovers"` // the latest 5, newest first; /api/v1/history has all
 }
 
-// latestSwitches is how many switches are in a Status.
-const latestSwitches = 5
+// latestFailovers is how many failovers are in a Status.
+const latestFailovers = 5
 
 // A Bond is one bond as configured and as it is.
 type Bond struct {
@@ -57,7 +57,7 @@ type Bond struct {
 	Chosen     string      `json:"chosen"`      // the slave that an operator asked for and that is kept for it; empty: none
 	LACP       *state.LACP `json:"lacp"`        // null in other modes than 802.3ad
 
-	Failovers           map[state.Reason]uint64 `json:"failovers"`             // switches since bondd's start, by reason
+	Failovers           map[state.Reason]uint64 `json:"failovers"`             // failovers since bondd's start, by reason
 	LastFailover        *time.Time              `json:"last_failover"`         // null: none yet
 	LastFailoverSeconds *float64                `json:"last_failover_seconds"` // carrier loss seen to switched; null: not known
 }
@@ -161,8 +161,8 @@ func From(s *state.Snapshot) *Status {
 			ConfirmUntil: timeOrNil(s.Config.ConfirmUntil),
 			Drift:        orEmpty(s.Config.Drift),
 		},
-		Events:   orEmpty(s.Events),
-		Switches: HistoryFrom(s, "", latestSwitches).Switches,
+		Events:    orEmpty(s.Events),
+		Failovers: HistoryFrom(s, "", latestFailovers).Failovers,
 	}
 	st.OK = st.FirstError == ""
 	st.Hardware.Findings = orEmpty(st.Hardware.Findings)

@@ -71,26 +71,26 @@ func TestNamesInJSON(t *testing.T) {
 		"config.drift":                          []any{},
 		"config.warnings":                       []any{},
 
-		"bonds.0.path_policy":                      "all",
-		"bonds.0.chosen":                           "",
-		"bonds.0.lacp":                             nil,
-		"bonds.0.slaves.0.prio":                    0.0,
-		"bonds.0.slaves.0.parked":                  false,
-		"bonds.0.slaves.0.penalty":                 0.0,
-		"bonds.0.slaves.0.reuse_at":                nil,
-		"bonds.0.slaves.0.reuse_in_seconds":        nil,
-		"bonds.0.slaves.0.fast_link_down":          "not offered",
-		"bonds.0.slaves.0.lacp":                    nil,
-		"bonds.0.slaves.0.paths.0.target":          "192.168.1.1",
-		"bonds.0.slaves.0.paths.0.state":           "up",
-		"bonds.0.slaves.0.paths.0.rtt_seconds":     0.000412,
-		"bonds.0.slaves.0.paths.0.answered":        548635.0,
-		"bonds.0.slaves.0.paths.0.missed":          2.0,
-		"bonds.0.slaves.0.paths.0.failed":          0.0,
-		"bonds.0.slaves.1.paths":                   []any{},
-		"switches.0.seq":                           18.0,
-		"switches.1.reason":                        "link",
-		"switches.1.seconds.event_read_to_written": 0.00121,
+		"bonds.0.path_policy":                       "all",
+		"bonds.0.chosen":                            "",
+		"bonds.0.lacp":                              nil,
+		"bonds.0.slaves.0.prio":                     0.0,
+		"bonds.0.slaves.0.parked":                   false,
+		"bonds.0.slaves.0.penalty":                  0.0,
+		"bonds.0.slaves.0.reuse_at":                 nil,
+		"bonds.0.slaves.0.reuse_in_seconds":         nil,
+		"bonds.0.slaves.0.fast_link_down":           "not offered",
+		"bonds.0.slaves.0.lacp":                     nil,
+		"bonds.0.slaves.0.paths.0.target":           "192.168.1.1",
+		"bonds.0.slaves.0.paths.0.state":            "up",
+		"bonds.0.slaves.0.paths.0.rtt_seconds":      0.000412,
+		"bonds.0.slaves.0.paths.0.answered":         548635.0,
+		"bonds.0.slaves.0.paths.0.missed":           2.0,
+		"bonds.0.slaves.0.paths.0.failed":           0.0,
+		"bonds.0.slaves.1.paths":                    []any{},
+		"failovers.0.seq":                           18.0,
+		"failovers.1.reason":                        "link",
+		"failovers.1.seconds.event_read_to_written": 0.00121,
 	})
 	checkNames(t, report.From(fixture.Detached()), map[string]any{
 		"bonds.0.slaves.0.detached":   true,
@@ -140,30 +140,30 @@ func TestNamesInJSON(t *testing.T) {
 
 func TestNamesInHistory(t *testing.T) {
 	checkNames(t, report.HistoryFrom(fixture.PathDead(), "", state.MaxHistory), map[string]any{
-		"switches.0.seq":                                  19.0,
-		"switches.0.bond":                                 "bond0",
-		"switches.0.from":                                 "eth0",
-		"switches.0.to":                                   "eth1",
-		"switches.0.reason":                               "path",
-		"switches.0.cause":                                "nothing answers through eth0",
-		"switches.0.time":                                 "2026-03-14T15:09:25.9983Z",
-		"switches.0.before.0.active":                      true,
-		"switches.0.before.0.path_up":                     false,
-		"switches.0.after.1.active":                       true,
-		"switches.0.seconds.carrier_lost_to_event_read":   nil, // there was a carrier all the time
-		"switches.0.seconds.written_to_agreed":            nil,
-		"switches.0.seconds.event_read_to_decided":        0.000014,
-		"switches.2.carrier_lost":                         "2026-03-14T15:04:25.998705Z",
-		"switches.2.event_read":                           "2026-03-14T15:04:25.99879Z",
-		"switches.2.first_packet":                         "2026-03-14T15:04:26.00179Z",
-		"switches.2.seconds.carrier_lost_to_event_read":   0.000085,
-		"switches.2.seconds.event_read_to_decided":        0.00003,
-		"switches.2.seconds.decided_to_written":           0.00118,
-		"switches.2.seconds.event_read_to_written":        0.00121,
-		"switches.2.seconds.written_to_agreed":            0.00069,
-		"switches.2.seconds.written_to_first_packet":      0.00179,
-		"switches.2.seconds.carrier_lost_to_written":      0.001295,
-		"switches.2.seconds.carrier_lost_to_first_packet": 0.003085,
+		"failovers.0.seq":                                  19.0,
+		"failovers.0.bond":                                 "bond0",
+		"failovers.0.from":                                 "eth0",
+		"failovers.0.to":                                   "eth1",
+		"failovers.0.reason":                               "path",
+		"failovers.0.cause":                                "nothing answers through eth0",
+		"failovers.0.time":                                 "2026-03-14T15:09:25.9983Z",
+		"failovers.0.before.0.active":                      true,
+		"failovers.0.before.0.path_up":                     false,
+		"failovers.0.after.1.active":                       true,
+		"failovers.0.seconds.carrier_lost_to_event_read":   nil, // there was a carrier all the time
+		"failovers.0.seconds.written_to_agreed":            nil,
+		"failovers.0.seconds.event_read_to_decided":        0.000014,
+		"failovers.2.carrier_lost":                         "2026-03-14T15:04:25.998705Z",
+		"failovers.2.event_read":                           "2026-03-14T15:04:25.99879Z",
+		"failovers.2.first_packet":                         "2026-03-14T15:04:26.00179Z",
+		"failovers.2.seconds.carrier_lost_to_event_read":   0.000085,
+		"failovers.2.seconds.event_read_to_decided":        0.00003,
+		"failovers.2.seconds.decided_to_written":           0.00118,
+		"failovers.2.seconds.event_read_to_written":        0.00121,
+		"failovers.2.seconds.written_to_agreed":            0.00069,
+		"failovers.2.seconds.written_to_first_packet":      0.00179,
+		"failovers.2.seconds.carrier_lost_to_written":      0.001295,
+		"failovers.2.seconds.carrier_lost_to_first_packet": 0.003085,
 	})
 }
 
@@ -173,8 +173,8 @@ func TestSpanOfAClockThatWasSetBack(t *testing.T) {
 	s := fixture.Healthy()
 	sw := *s.History[1]
 	sw.FirstPacket = sw.CarrierLost.Add(-time.Hour)
-	s.History = []*state.Switch{&sw}
-	got := report.HistoryFrom(s, "", 1).Switches[0].Seconds
+	s.History = []*state.Failover{&sw}
+	got := report.HistoryFrom(s, "", 1).Failovers[0].Seconds
 	if got.CarrierLostToFirstPacket != nil || got.WrittenToFirstPacket != nil || got.EventReadToWritten == nil {
 		t.Errorf("spans %+v", got)
 	}
@@ -236,11 +236,11 @@ func at(t *testing.T, v any, path string) any {
 }
 
 func TestListsAreNeverNull(t *testing.T) {
-	text, err := json.Marshal(report.From(&state.Snapshot{Bonds: []state.Bond{{Slaves: []state.Slave{{}}}}}))
+	text, err := json.Marshal(report.From(&state.Snapshot{Bonds: []state.Bond{{Slaves: []state.Slave{{}}, Failovers: map[state.Reason]uint64{}}}}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, list := range []string{"findings", "nics", "bonds", "slaves", "addresses", "gateways", "drift", "warnings", "events", "paths", "switches"} {
+	for _, list := range []string{"findings", "nics", "bonds", "slaves", "addresses", "gateways", "drift", "warnings", "events", "paths", "failovers"} {
 		if strings.Contains(string(text), `"`+list+`":null`) {
 			t.Errorf("%s is null in %s", list, text)
 		}

@@ -11,7 +11,7 @@ import (
 
 // Changes lists what is different between two snapshots in a way that a person
 // would want to know. Failovers are not in it: they are noted where they are made,
-// with their reason and time, see Failover.
+// with their reason and time, see FailoverMessage.
 func Changes(old, new *state.Snapshot) []state.Event {
 	var evs []state.Event
 	add := func(bond, slave, kind string, good bool, format string, args ...any) {
@@ -128,8 +128,8 @@ func linkWords(s *state.Slave) string {
 	return ", without link"
 }
 
-// Failover says what a failover did, which took so long.
-func Failover(s *state.Switch, took time.Duration) string {
+// FailoverMessage says what a failover did, which took so long.
+func FailoverMessage(s *state.Failover, took time.Duration) string {
 	ms := fmt.Sprintf("%.2f ms", float64(took.Microseconds())/1000)
 	switch {
 	case s.To == "" && s.Reason == state.ReasonKernel:
@@ -150,7 +150,7 @@ func Failover(s *state.Switch, took time.Duration) string {
 
 // found says how late a failure may have been noticed, which the time of the
 // failover is not part of.
-func found(s *state.Switch) string {
+func found(s *state.Failover) string {
 	if s.FoundWithin == 0 {
 		return ""
 	}

@@ -9,22 +9,22 @@ import (
 // A History is the document that /api/v1/history serves: the flight recorder.
 // Its list is never null.
 type History struct {
-	Switches []Switch `json:"switches"` // newest first
+	Failovers []Failover `json:"failovers"` // newest first
 
 	// SnapshotAgeSeconds is how long ago the engine published this. Over 5
 	// seconds the latest entries may be missing.
 	SnapshotAgeSeconds float64 `json:"snapshot_age_seconds"`
 }
 
-// A Switch is one entry of the flight recorder, as state.Switch has it, with
+// A Failover is one entry of the flight recorder, as state.Failover has it, with
 // the lengths of time that a person would compute from it.
-type Switch struct {
-	*state.Switch
+type Failover struct {
+	*state.Failover
 	When    time.Time `json:"time"` // when traffic moved, as far as it is known
 	Seconds Spans     `json:"seconds"`
 }
 
-// Spans are the times from one moment of a switch to another, in seconds. Null:
+// Spans are the times from one moment of a failover to another, in seconds. Null:
 // one of the moments is not known, or the clock was set back between them.
 type Spans struct {
 	CarrierLostToEventRead   *float64 `json:"carrier_lost_to_event_read"` // the kernel's share before
@@ -37,23 +37,23 @@ type Spans struct {
 	CarrierLostToFirstPacket *float64 `json:"carrier_lost_to_first_packet"` // no shorter than the gap in the traffic, which may have begun later
 }
 
-// HistoryFrom returns the newest switches of a snapshot, at most limit of them;
+// HistoryFrom returns the newest failovers of a snapshot, at most limit of them;
 // those of one bond only, unless bond is empty.
 func HistoryFrom(s *state.Snapshot, bond string, limit int) *History {
-	h := &History{Switches: []Switch{}}
+	h := &History{Failovers: []Failover{}}
 	for _, sw := range s.History {
-		if len(h.Switches) == limit {
+		if len(h.Failovers) == limit {
 			break
 		}
 		if bond == "" || sw.Bond == bond {
-			h.Switches = append(h.Switches, fromSwitch(sw))
+			h.Failovers = append(h.Failovers, fromFailover(sw))
 		}
 	}
 	return h
 }
 
-func fromSwitch(s *state.Switch) Switch {
-	return Switch{Switch: s, When: s.Time(), Seconds: Spans{
+func fromFailover(s *state.Failover) Failover {
+	return Failover{Failover: s, When: s.Time(), Seconds: Spans{
 		CarrierLostToEventRead:   span(s.CarrierLost, s.EventRead),
 		EventReadToDecided:       span(s.EventRead, s.Decided),
 		DecidedToWritten:         span(s.Decided, s.Written),
@@ -74,7 +74,7 @@ func span(from, to time.Time) *float64 {
 }
 
 // Title says in a few words what a switch did: "eth0 → eth1".
-func (s Switch) Title() string {
+func (s Failover) Title() string {
 	switch {
 	case s.From == "" && s.To == "":
 		return "no slave"
@@ -96,7 +96,7 @@ type Moment struct {
 // Moments is the time line of a switch, as far as it is known. Each moment
 // follows from the one before, but for the last two, which both follow from the
 // write.
-func (s Switch) Moments() []Moment {
+func (s Failover) Moments() []Moment {
 	const written = 3
 	var known []Moment
 	var from time.Time

@@ -100,15 +100,15 @@ func TestBondTexts(t *testing.T) {
 	}
 }
 
-func TestSwitchTitle(t *testing.T) {
+func TestFailoverTitle(t *testing.T) {
 	for _, tt := range []struct{ from, to, want string }{
 		{"eth0", "eth1", "eth0 → eth1"},
 		{"", "eth1", "→ eth1"},
 		{"eth0", "", "eth0 out"},
 	} {
 		s := fixture.Healthy()
-		s.History = []*state.Switch{{From: tt.from, To: tt.to}}
-		if got := report.From(s).Switches[0].Title(); got != tt.want {
+		s.History = []*state.Failover{{From: tt.from, To: tt.to}}
+		if got := report.From(s).Failovers[0].Title(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}

@@ -142,7 +142,7 @@ func (b Bond) Traffic() string {
 	return text
 }
 
-// FailoverText counts the switches since bondd's start, for each reason that
+// FailoverText counts the failovers since bondd's start, for each reason that
 // there was: "3 (2 link, 1 primary)".
 func (b Bond) FailoverText() string {
 	var total uint64

@@ -25,8 +25,8 @@ type Snapshot struct {
 	Hardware hwprobe.Report
 	Bonds    []Bond
 	Config   ConfigStatus
-	Events   []Event   // what changed, newest first, at most MaxEvents
-	History  []*Switch // the flight recorder, newest first, at most MaxHistory; no Switch in it is ever changed
+	Events   []Event     // what changed, newest first, at most MaxEvents
+	History  []*Failover // the flight recorder, newest first, at most MaxHistory; no Failover in it is ever changed
 	Totals   Totals
 }
 
@@ -66,7 +66,7 @@ type Bond struct {
 	Chosen     string // the slave that an operator asked for and that is kept for it; empty: none
 	LACP       *LACP  // set in mode 802.3ad
 
-	Failovers        map[Reason]uint64 // switches since start, every reason present
+	Failovers        map[Reason]uint64 // since start, every reason present
 	LastFailover     time.Time         // zero: none yet
 	LastFailoverTook time.Duration     // carrier loss seen to switched; zero: not known
 	FailoverDuration Histogram         // seconds, carrier loss seen to switched
@@ -190,10 +190,10 @@ var Reasons = []Reason{ReasonLink, ReasonPath, ReasonAdmin, ReasonKernel, Reason
 // MaxHistory bounds Snapshot.History.
 const MaxHistory = 1000
 
-// A Switch is one entry of the flight recorder: traffic that moved from one
+// A Failover is one entry of the flight recorder: traffic that moved from one
 // slave to another, or off a slave where a mode shares it out. Times that are
 // not known are zero and left out.
-type Switch struct {
+type Failover struct {
 	Seq    uint64 `json:"seq"` // counts up over restarts of bondd
 	Bond   string `json:"bond"`
 	From   string `json:"from"`         // empty: there was no active slave
@@ -228,7 +228,7 @@ const (
 )
 
 // Time is when traffic moved, as far as it is known.
-func (s *Switch) Time() time.Time {
+func (s *Failover) Time() time.Time {
 	for _, t := range []time.Time{s.Written, s.Agreed, s.EventRead} {
 		if !t.IsZero() {
 			return t

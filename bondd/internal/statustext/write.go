@@ -52,7 +52,7 @@ func Write(w io.Writer, st *report.Status) error {
 	}
 	writeHardware(&b, st)
 	writeConfig(&b, st)
-	writeSwitches(&b, st)
+	writeFailovers(&b, st)
 	writeEvents(&b, st)
 	fmt.Fprintf(&b, "\nbondd %s, up %s\n", st.Version, report.Span(time.Duration(st.UptimeSeconds)*time.Second))
 	_, err := w.Write(b.Bytes())
@@ -204,13 +204,13 @@ func writeEvents(b *bytes.Buffer, st *report.Status) {
 	}
 }
 
-// writeSwitches is what the flight recorder has last.
-func writeSwitches(b *bytes.Buffer, st *report.Status) {
-	if len(st.Switches) == 0 {
+// writeFailovers is what the flight recorder has last.
+func writeFailovers(b *bytes.Buffer, st *report.Status) {
+	if len(st.Failovers) == 0 {
 		return
 	}
-	b.WriteString("\nlatest switches, newest first\n")
-	for _, s := range st.Switches {
+	b.WriteString("\nlatest failovers, newest first\n")
+	for _, s := range st.Failovers {
 		bond := ""
 		if len(st.Bonds) > 1 {
 			bond = s.Bond + ": "

@@ -221,7 +221,7 @@ func TestBrowserKeepsWhatTheReaderDid(t *testing.T) {
 	}
 }
 
-// What a person reads of paths, damping, LACP and switches, without a reload.
+// What a person reads of paths, damping, LACP and failovers, without a reload.
 func TestBrowserShowsWhatTheCableDoesNot(t *testing.T) {
 	b := newBrowser(t)
 	complaints := b.listen()
@@ -234,17 +234,17 @@ func TestBrowserShowsWhatTheCableDoesNot(t *testing.T) {
 		says  map[string]string
 	}{
 		{fixture.PathDead, map[string]string{
-			"#headline":             "look at its cable, its switch port and the card itself",
-			"[data-notes='eth0']":   "no answer from 192.168.1.1",
-			"[data-slave='eth0']":   "Path is dead", // first letter by style
-			"#switches li":          "nothing answers through eth0",
-			"[data-switch='19'] b":  "eth0 → eth1",
-			"[data-switch='17']":    "took 1.21 ms",
-			"#bond-bond0 .facts":    "192.168.1.1",
-			"#counters tbody.words": "not offered",
+			"#headline":              "look at its cable, its switch port and the card itself",
+			"[data-notes='eth0']":    "no answer from 192.168.1.1",
+			"[data-slave='eth0']":    "Path is dead", // first letter by style
+			"#failovers li":          "nothing answers through eth0",
+			"[data-failover='19'] b": "eth0 → eth1",
+			"[data-failover='17']":   "took 1.21 ms",
+			"#bond-bond0 .facts":     "192.168.1.1",
+			"#counters tbody.words":  "not offered",
 		}},
 		{fixture.Suppressed, map[string]string{"[data-slave='eth0']": "Held out", "[data-notes='eth0']": "held out for another 27 s, because it failed too often"}},
-		{fixture.Parked, map[string]string{"[data-slave='eth1']": "Parked", "[data-notes='eth1']": "out of the bond until its path is back", "#switches li": "eth1 out"}},
+		{fixture.Parked, map[string]string{"[data-slave='eth1']": "Parked", "[data-notes='eth1']": "out of the bond until its path is back", "#failovers li": "eth1 out"}},
 		{fixture.LACP, map[string]string{"[data-notes='eth0']": "LACP has agreed, aggregator 1", "#bond-bond0 .facts": "00:1b:21:3c:9d:f8, key 1001"}},
 		{fixture.HalfOpen, map[string]string{"[data-slave='eth1']": "Half-open", "[data-notes='eth1']": "the other end sends LACP, but does not hear this end's", "#bond-bond0 .facts": "1, with 1 port"}},
 	} {
@@ -265,24 +265,24 @@ func TestBrowserKeepsATimeLineOpen(t *testing.T) {
 	p := newPageServer(t, fixture.Healthy())
 	b.do(chromedp.Navigate(p.url()))
 	b.await(says("#live", "Live"))
-	if eval[bool](b, says("#switches", "Carrier lost")) {
+	if eval[bool](b, says("#failovers", "Carrier lost")) {
 		t.Error("every time line is open at first")
 	}
-	b.do(chromedp.Click(chromedp.CSS("#switch-17 summary")))
-	b.await(says("#switch-17", "Carrier lost"))
-	b.await(says("#switch-17", "+85 µs"))
-	b.await(`document.querySelector("#switch-17 rect[x='42.0%']").getBoundingClientRect().width > 50`)
-	eval[bool](b, `(window.seventeen = document.querySelector("#switch-17"), true)`)
+	b.do(chromedp.Click(chromedp.CSS("#failover-17 summary")))
+	b.await(says("#failover-17", "Carrier lost"))
+	b.await(says("#failover-17", "+85 µs"))
+	b.await(`document.querySelector("#failover-17 rect[x='42.0%']").getBoundingClientRect().width > 50`)
+	eval[bool](b, `(window.seventeen = document.querySelector("#failover-17"), true)`)
 
 	p.src.Publish(after(fixture.PathDead(), time.Second))
-	b.await(`document.querySelector("#switch-19") !== null`)
-	if open := eval[string](b, `[...document.querySelectorAll("#switches details[open]")].map((d) => d.closest("li").id).join()`); open != "switch-17" {
-		t.Errorf("open after a new switch: %q, want the one that was", open)
+	b.await(`document.querySelector("#failover-19") !== null`)
+	if open := eval[string](b, `[...document.querySelectorAll("#failovers details[open]")].map((d) => d.closest("li").id).join()`); open != "failover-17" {
+		t.Errorf("open after a new failover: %q, want the one that was", open)
 	}
-	if !eval[bool](b, `window.seventeen === document.querySelector("#switch-17")`) {
+	if !eval[bool](b, `window.seventeen === document.querySelector("#failover-17")`) {
 		t.Error("an entry that did not change was made anew")
 	}
-	if order := eval[string](b, `[...document.querySelectorAll("#switches li")].map((l) => l.id).join()`); order != "switch-19,switch-18,switch-17" {
+	if order := eval[string](b, `[...document.querySelectorAll("#failovers li")].map((l) => l.id).join()`); order != "failover-19,failover-18,failover-17" {
 		t.Errorf("entries %s", order)
 	}
 
@@ -291,7 +291,7 @@ func TestBrowserKeepsATimeLineOpen(t *testing.T) {
 	b.await(says("#config-error", "miimon"))
 	p.src.Publish(after(fixture.Healthy(), 3*time.Second))
 	b.await(`document.querySelector("#config-error") === null`)
-	if !eval[bool](b, `document.querySelector("#switch-17 details").open`) {
+	if !eval[bool](b, `document.querySelector("#failover-17 details").open`) {
 		t.Error("an error of the configuration closed the time line")
 	}
 }
@@ -374,8 +374,8 @@ func TestBrowserWithoutScripts(t *testing.T) {
 			t.Errorf("without scripts the page says %q", useless)
 		}
 	}
-	b.do(chromedp.Click(chromedp.CSS("#switch-17 summary")))
-	if text := b.text("#switch-17"); !strings.Contains(text, "First packet") || !strings.Contains(text, "+3.08 ms") {
+	b.do(chromedp.Click(chromedp.CSS("#failover-17 summary")))
+	if text := b.text("#failover-17"); !strings.Contains(text, "First packet") || !strings.Contains(text, "+3.08 ms") {
 		t.Errorf("without scripts the time line does not open:\n%s", text)
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // history answers with the flight recorder, newest first. The parameter bond
-// asks for the switches of one bond, limit for the latest ones only.
+// asks for the failovers of one bond, limit for the latest ones only.
 func (h *handler) history(w http.ResponseWriter, r *http.Request) {
 	s := h.src.Snapshot()
 	bond, limit, err := historyQuery(s, r.URL.Query())
@@ -38,7 +38,7 @@ func historyQuery(s *state.Snapshot, query url.Values) (bond string, limit int, 
 		}
 	}
 	bond = query.Get("bond")
-	known := func(sw *state.Switch) bool { return sw.Bond == bond }
+	known := func(sw *state.Failover) bool { return sw.Bond == bond }
 	if query.Has("bond") && s.Bond(bond) == nil && !slices.ContainsFunc(s.History, known) {
 		var names []string
 		for i := range s.Bonds {

@@ -12,18 +12,18 @@ import (
 	"bondd.internal/bondd/internal/web/fixture"
 )
 
-// switches is a history of two bonds in turn, the newest has number n.
-func switches(n int) *state.Snapshot {
+// failovers is a history of two bonds in turn, the newest has number n.
+func failovers(n int) *state.Snapshot {
 	s := fixture.Several()
 	s.History = nil
 	for i := range n {
-		s.History = append(s.History, &state.Switch{Seq: uint64(n - i), Bond: []string{"bond0", "bond1"}[(n-i)%2]})
+		s.History = append(s.History, &state.Failover{Seq: uint64(n - i), Bond: []string{"bond0", "bond1"}[(n-i)%2]})
 	}
 	return s
 }
 
 func TestHistory(t *testing.T) {
-	s := switches(7)
+	s := failovers(7)
 	s.History[1].Bond = "bond9" // no longer configured
 	_, server := start(t, s)
 	for query, want := range map[string][]uint64{
@@ -41,7 +41,7 @@ func TestHistory(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", query, err, got.body)
 		}
 		numbers := []uint64{}
-		for _, sw := range history.Switches {
+		for _, sw := range history.Failovers {
 			numbers = append(numbers, sw.Seq)
 		}
 		if !reflect.DeepEqual(numbers, want) {
@@ -52,13 +52,13 @@ func TestHistory(t *testing.T) {
 
 func TestHistoryOfNothing(t *testing.T) {
 	_, server := start(t, fixture.Starting())
-	if got := do(t, server, http.MethodGet, "/api/v1/history"); got.code != http.StatusOK || !strings.Contains(got.body, `"switches": []`) {
+	if got := do(t, server, http.MethodGet, "/api/v1/history"); got.code != http.StatusOK || !strings.Contains(got.body, `"failovers": []`) {
 		t.Errorf("%d %s", got.code, got.body)
 	}
 }
 
 func TestHistoryRefusesWhatItDoesNotUnderstand(t *testing.T) {
-	_, server := start(t, switches(3))
+	_, server := start(t, failovers(3))
 	for query, want := range map[string]string{
 		"?limit=0":      `limit="0": want a number from 1 to 1000`,
 		"?limit=-1":     "from 1 to 1000",

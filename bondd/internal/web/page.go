@@ -95,9 +95,9 @@ const (
 	maxEvents    = 24
 )
 
-// shownSwitches is how many entries of the flight recorder are on the page; the
+// shownFailovers is how many entries of the flight recorder are on the page; the
 // API has the others.
-const shownSwitches = 5
+const shownFailovers = 5
 
 // A page is the status with what only its HTML needs.
 type page struct {
@@ -107,14 +107,14 @@ type page struct {
 	TOML     string
 	Recent   []state.Event
 	Older    []state.Event
-	Recorded []report.Switch // the latest switches
-	Switched int             // how many are in the flight recorder
+	Recorded []report.Failover // the latest failovers
+	Switched int               // how many are in the flight recorder
 }
 
 func newPage(s *state.Snapshot, now time.Time, host string) *page {
 	p := &page{
 		Status: report.At(s, now), Host: host, Running: s.Sampled.Sub(s.Started), TOML: s.Config.TOML,
-		Recorded: report.HistoryFrom(s, "", shownSwitches).Switches, Switched: len(s.History),
+		Recorded: report.HistoryFrom(s, "", shownFailovers).Failovers, Switched: len(s.History),
 	}
 	p.Recent = p.Events[:min(recentEvents, len(p.Events))]
 	p.Older = p.Events[len(p.Recent):min(maxEvents, len(p.Events))]
@@ -174,7 +174,7 @@ type stage struct {
 
 // stages draws the time line of a switch. The first packet may be long in coming
 // where nobody sends any: it must not press everything else into nothing.
-func stages(s report.Switch) []stage {
+func stages(s report.Failover) []stage {
 	moments := s.Moments()
 	if len(moments) == 0 {
 		return nil
@@ -215,7 +215,7 @@ type beforeAfter struct{ Name, Before, After string }
 
 // beforeAndAfter lists the slaves that a switch is about, and those that were
 // not the same after it.
-func beforeAndAfter(s report.Switch) []beforeAfter {
+func beforeAndAfter(s report.Failover) []beforeAfter {
 	var rows []beforeAfter
 	add := func(name string) {
 		r := beforeAfter{name, viewWord(s.Before, name), viewWord(s.After, name)}

@@ -218,7 +218,7 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"round-robin":   {"traffic shared by eth0 and eth1"},
 		"single": {"2001:db8:1234:5678:5054:ff:fe12:34a0/64", "No failover since bondd started.",
 			`/perm/bondd/bondd.toml:3:11: warning: "eth0" is the only slave, so nothing takes over when it fails`},
-		"many":    {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "16 older", "2001:db8:1234:5678::1 did not answer the last probe", "192.168.1.1 is not asked while there is no link", "All 1,000 switches as JSON"},
+		"many":    {"enp10s0f1 ready", "enp8s0f1 coming back", "enp7s0f1 held out", "16 older", "2001:db8:1234:5678::1 did not answer the last probe", "192.168.1.1 is not asked while there is no link", "All 1,000 failovers as JSON"},
 		"several": {"3 bonds: bond0 healthy, bond1 degraded, bond2 down", "bond1 is degraded: eth3 has no link", "bond0 · 14 Mar, 15:06:26 UTC"},
 
 		"detached": {
@@ -256,15 +256,15 @@ func TestPageSaysWhatIs(t *testing.T) {
 
 // Times are to scale, but for a first packet that is long in coming.
 func TestTimeLine(t *testing.T) {
-	bars := func(change func(*state.Switch)) string {
+	bars := func(change func(*state.Failover)) string {
 		s := fixture.Healthy()
 		at := fixture.Now
-		sw := &state.Switch{
+		sw := &state.Failover{
 			Seq: 1, Bond: "bond0", From: "eth0", To: "eth1", Reason: state.ReasonLink,
 			CarrierLost: at, EventRead: at.Add(100), Decided: at.Add(200), Written: at.Add(800), Agreed: at.Add(900), FirstPacket: at.Add(1000),
 		}
 		change(sw)
-		s.History = []*state.Switch{sw}
+		s.History = []*state.Failover{sw}
 		_, server := start(t, s)
 		var found []string
 		elements(parse(t, do(t, server, http.MethodGet, "/").body), func(e *html.Node) {
@@ -278,17 +278,17 @@ func TestTimeLine(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		want   string
-		change func(*state.Switch)
+		change func(*state.Failover)
 	}{
-		"whole":               {"0.0%+0.7%, 0.0%+10.0%, 10.0%+10.0%, 20.0%+60.0%, 80.0%+10.0%, 80.0%+19.3%", func(*state.Switch) {}},
-		"no carrier lost":     {"0.0%+0.7%, 0.0%+11.1%, 11.1%+66.7%, 77.8%+11.1%, 77.8%+21.5%", func(s *state.Switch) { s.CarrierLost = time.Time{} }},
-		"late first packet":   {"0.0%+0.7%, 0.0%+8.3%, 8.3%+8.3%, 16.7%+50.0%, 66.7%+8.3%, 66.7%+32.6% beyond", func(s *state.Switch) { s.FirstPacket = s.Written.Add(time.Minute) }},
-		"packet before words": {"0.0%+0.7%, 0.0%+11.1%, 11.1%+11.1%, 22.2%+66.7%, 88.9%+10.4%, 88.9%+5.6%", func(s *state.Switch) { s.FirstPacket = s.Written.Add(50) }},
-		"the kernel's own": {"0.0%+0.7%", func(s *state.Switch) {
-			*s = state.Switch{Seq: 1, Bond: "bond0", From: "eth0", To: "eth1", Agreed: s.Agreed}
+		"whole":               {"0.0%+0.7%, 0.0%+10.0%, 10.0%+10.0%, 20.0%+60.0%, 80.0%+10.0%, 80.0%+19.3%", func(*state.Failover) {}},
+		"no carrier lost":     {"0.0%+0.7%, 0.0%+11.1%, 11.1%+66.7%, 77.8%+11.1%, 77.8%+21.5%", func(s *state.Failover) { s.CarrierLost = time.Time{} }},
+		"late first packet":   {"0.0%+0.7%, 0.0%+8.3%, 8.3%+8.3%, 16.7%+50.0%, 66.7%+8.3%, 66.7%+32.6% beyond", func(s *state.Failover) { s.FirstPacket = s.Written.Add(time.Minute) }},
+		"packet before words": {"0.0%+0.7%, 0.0%+11.1%, 11.1%+11.1%, 22.2%+66.7%, 88.9%+10.4%, 88.9%+5.6%", func(s *state.Failover) { s.FirstPacket = s.Written.Add(50) }},
+		"the kernel's own": {"0.0%+0.7%", func(s *state.Failover) {
+			*s = state.Failover{Seq: 1, Bond: "bond0", From: "eth0", To: "eth1", Agreed: s.Agreed}
 		}},
-		"nothing":          {"", func(s *state.Switch) { *s = state.Switch{Seq: 1, Bond: "bond0"} }},
-		"a clock set back": {"99.3%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%", func(s *state.Switch) { s.CarrierLost = s.EventRead.Add(time.Second) }},
+		"nothing":          {"", func(s *state.Failover) { *s = state.Failover{Seq: 1, Bond: "bond0"} }},
+		"a clock set back": {"99.3%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%, 0.0%+0.7%", func(s *state.Failover) { s.CarrierLost = s.EventRead.Add(time.Second) }},
 	} {
 		if got := bars(tt.change); got != tt.want {
 			t.Errorf("%s: bars\n%s, want\n%s", name, got, tt.want)

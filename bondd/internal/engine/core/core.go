@@ -24,10 +24,10 @@ type Source struct {
 type Options struct {
 	Version string
 	Source  Source
-	History []*state.Switch // of earlier runs, newest first
-	Memory  *Memory         // of an earlier run; nil: none
-	Boot    string          // tells one start of the machine from another; empty: not known
-	Tune    bool            // cards can be asked to report a lost link at once
+	History []*state.Failover // of earlier runs, newest first
+	Memory  *Memory           // of an earlier run; nil: none
+	Boot    string            // tells one start of the machine from another; empty: not known
+	Tune    bool              // cards can be asked to report a lost link at once
 }
 
 // A Core is the state of the daemon. It is for one goroutine.

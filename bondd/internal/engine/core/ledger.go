@@ -21,9 +21,9 @@ import (
 // The entry is complete once the driver has seen the loss too (agree), and when
 // the kernel's stamps have come (Stamps).
 type ledger struct {
-	history   []*state.Switch // newest first; replaced, never changed
-	events    []state.Event   // newest first; replaced, never changed
-	moves     []state.Event   // noted since the last snapshot
+	history   []*state.Failover // newest first; replaced, never changed
+	events    []state.Event     // newest first; replaced, never changed
+	moves     []state.Event     // noted since the last snapshot
 	published *state.Snapshot
 }
 
@@ -202,14 +202,14 @@ func (c *Core) switched(b *bond, m *claim) {
 	took := m.done.Sub(m.read)
 	b.failovers[m.reason]++
 	b.lastFailover, b.lastTook = m.done, took
-	entry := state.Switch{From: from, To: name, Reason: m.reason, Cause: cmp.Or(m.cause, c.cause(b, from, m.reason)),
+	entry := state.Failover{From: from, To: name, Reason: m.reason, Cause: cmp.Or(m.cause, c.cause(b, from, m.reason)),
 		FoundBy: m.found, FoundWithin: b.foundWithin(m.found), EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
 	if m.reason == state.ReasonKernel {
 		entry.Decided, entry.Written = time.Time{}, time.Time{}
 	}
 	c.ledger.moves = append(c.ledger.moves, state.Event{Time: m.done, Bond: b.cfg.Name, Slave: name, Kind: "failover",
 		Good:    m.reason == state.ReasonPrimary || m.reason == state.ReasonAdmin,
-		Message: report.Failover(&entry, took)})
+		Message: report.FailoverMessage(&entry, took)})
 	if m.reason == state.ReasonLink || m.reason == state.ReasonPath {
 		b.duration.Observe(took.Seconds())
 	}
@@ -246,7 +246,7 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 			reason = b.pendingFor
 			b.duration.Observe(b.pendingTook.Seconds())
 		}
-		entry := state.Switch{From: name, Reason: reason, EventRead: now, Before: c.viewsBefore(b)}
+		entry := state.Failover{From: name, Reason: reason, EventRead: now, Before: c.viewsBefore(b)}
 		if why, parked := b.reasons[name]; parked {
 			entry.Reason = why
 		} else if n != nil && c.links[n.Index].detached {
@@ -260,7 +260,7 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		took := max(now.Sub(entry.EventRead), b.pendingTook)
 		b.lastFailover, b.lastTook = now, took
 		c.ledger.moves = append(c.ledger.moves, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
-			Message: report.Failover(&entry, took)})
+			Message: report.FailoverMessage(&entry, took)})
 		c.record(b, entry)
 	}
 }
@@ -277,14 +277,14 @@ const carrierLostBefore = 5 * time.Second
 
 // record adds a failover to the flight recorder. What is found out about it
 // later is added by amend.
-func (c *Core) record(b *bond, s state.Switch) {
+func (c *Core) record(b *bond, s state.Failover) {
 	s.Bond = b.cfg.Name
 	if len(c.ledger.history) > 0 {
 		s.Seq = c.ledger.history[0].Seq
 	}
 	s.Seq++
 	kept := c.ledger.history[:min(len(c.ledger.history), state.MaxHistory-1)]
-	c.ledger.history = append([]*state.Switch{&s}, kept...)
+	c.ledger.history = append([]*state.Failover{&s}, kept...)
 	b.open = s.Seq
 	if s.To == "" && s.Reason != state.ReasonLink {
 		return
@@ -305,8 +305,8 @@ func (c *Core) record(b *bond, s state.Switch) {
 }
 
 // amend replaces an entry of the flight recorder by one that knows more.
-func (c *Core) amend(seq uint64, how func(*state.Switch)) {
-	i := slices.IndexFunc(c.ledger.history, func(s *state.Switch) bool { return s.Seq == seq })
+func (c *Core) amend(seq uint64, how func(*state.Failover)) {
+	i := slices.IndexFunc(c.ledger.history, func(s *state.Failover) bool { return s.Seq == seq })
 	if i < 0 {
 		return
 	}
@@ -331,13 +331,13 @@ func (c *Core) agree(b *bond, now time.Time) {
 			return
 		}
 	}
-	c.amend(b.open, func(s *state.Switch) { s.Agreed, s.After = now, c.views(b) })
+	c.amend(b.open, func(s *state.Failover) { s.Agreed, s.After = now, c.views(b) })
 	b.open = 0
 }
 
 // apply implements Input.
 func (s Stamps) apply(c *Core) {
-	c.amend(s.Seq, func(entry *state.Switch) {
+	c.amend(s.Seq, func(entry *state.Failover) {
 		entry.FirstPacket = s.FirstPacket
 		if !s.CarrierLost.After(entry.EventRead) { // a later one is of another loss
 			entry.CarrierLost = s.CarrierLost

@@ -359,12 +359,12 @@ func (w *World) CheckLedger() error {
 		return c.err
 	}
 	snapshot, _ := w.core.Snapshot(w.now)
-	var entries []*state.Switch
+	var entries []*state.Failover
 	for _, s := range snapshot.History {
 		if s.Seq <= c.entries {
 			break
 		}
-		entries = append([]*state.Switch{s}, entries...)
+		entries = append([]*state.Failover{s}, entries...)
 	}
 	// What the ledger must have: every change from one slave to another, whatever
 	// came between.

@@ -53,7 +53,7 @@ type World struct {
 	run       int // of bondd; counts up at every restart; 0: it does not run
 	core      *core.Core
 	memory    *core.Memory
-	history   []*state.Switch
+	history   []*state.Failover
 	readAt    time.Time
 	readDue   time.Time // of the read that is scheduled
 	prepared  *core.Prepared

@@ -91,11 +91,11 @@ const (
 	later = 62 * time.Second
 )
 
-// tell publishes a history of n switches and waits.
+// tell publishes a history of n failovers and waits.
 func (r *run) tell(n int, wait time.Duration) {
-	var list []*state.Switch
+	var list []*state.Failover
 	for i := range n {
-		list = append(list, &state.Switch{Seq: uint64(n - i), Bond: "bond0", From: "eth0", To: "eth1", Cause: strings.Repeat("x", 1000)})
+		list = append(list, &state.Failover{Seq: uint64(n - i), Bond: "bond0", From: "eth0", To: "eth1", Cause: strings.Repeat("x", 1000)})
 	}
 	r.src.Publish(&state.Snapshot{History: list})
 	time.Sleep(wait)
@@ -129,7 +129,7 @@ func TestFullDisk(t *testing.T) {
 	r := start(t, dir)
 	r.tell(2, soon)
 	if n := kept(t, dir); n != 2 {
-		t.Fatalf("%d switches are kept, want 2", n)
+		t.Fatalf("%d failovers are kept, want 2", n)
 	}
 
 	ballast := filepath.Join(dir, "ballast")
@@ -140,7 +140,7 @@ func TestFullDisk(t *testing.T) {
 	r.tell(30, later)
 	logsOnce(t, r, "no space left on device", "not kept on disk")
 	if n := kept(t, dir); n != 2 {
-		t.Errorf("%d switches are kept of the file that is there, want 2", n)
+		t.Errorf("%d failovers are kept of the file that is there, want 2", n)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -156,7 +156,7 @@ func TestFullDisk(t *testing.T) {
 	time.Sleep(later)
 	logsOnce(t, r, "kept on disk again")
 	if n := kept(t, dir); n != 30 {
-		t.Errorf("%d switches are kept, want 30", n)
+		t.Errorf("%d failovers are kept, want 30", n)
 	}
 }
 
@@ -179,7 +179,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	time.Sleep(later)
 	logsOnce(t, r, "kept on disk again")
 	if n := kept(t, dir); n != 2 {
-		t.Errorf("%d switches are kept, want 2", n)
+		t.Errorf("%d failovers are kept, want 2", n)
 	}
 	readOnly(true)
 	r.tell(3, time.Second)
