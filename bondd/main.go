@@ -40,7 +40,8 @@ func commands() []command {
 		{"run", "[--config FILE] [--admin-password FILE] [--state FOLDER]",
 			"the daemon; gokrazy's init starts it as bare bondd too", runDaemon},
 		{"check", "[--strict] FILE",
-			"validates a configuration (-: standard input) and says what it means; exits 0 if it is good, 1 if it is not", runCheck},
+			"validates a configuration (-: standard input) and says what it means; exits 0 if it is good, 1 if it is not",
+			runCheck},
 		{"probe", "[--json] [--save FILE] [--from FILE]",
 			"says whether this machine's cards are fit to be bonded; exits 0 pass, 3 warn, 1 fail", runProbe},
 		{"status", "[--json] [--url URL]",
@@ -178,7 +179,10 @@ func (p *program) usage(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  %-*s %s\n", summaryColumn, call, c.summary)
 	}
-	fmt.Fprintf(w, "\nbondd help COMMAND says more about one of them, bondd help config\nabout the configuration file.\n")
+	fmt.Fprintf(
+		w,
+		"\nbondd help COMMAND says more about one of them, bondd help config\nabout the configuration file.\n",
+	)
 }
 
 // parse reads a command's flags and its arguments, which positional names, in

@@ -39,8 +39,16 @@ type operator struct {
 func operatorFlags(std *stdio, flags *flag.FlagSet) *operator {
 	return &operator{
 		std: std, name: flags.Name(),
-		url:  flags.String("url", "http://localhost", "`URL` of the daemon's page; a name and a password may stand in it"),
-		file: flags.String("password-file", "", "`FILE` with the password; else that in the URL, $"+passwordVariable+", or a question on the terminal"),
+		url: flags.String(
+			"url",
+			"http://localhost",
+			"`URL` of the daemon's page; a name and a password may stand in it",
+		),
+		file: flags.String(
+			"password-file",
+			"",
+			"`FILE` with the password; else that in the URL, $"+passwordVariable+", or a question on the terminal",
+		),
 	}
 }
 
@@ -58,7 +66,11 @@ func (o *operator) post(ctx context.Context, path string, order, answer any) (co
 	case err == nil:
 		return exitOK, true
 	case errors.As(err, &failure) && failure.Code == http.StatusUnauthorized:
-		err = fmt.Errorf("%s does not take this name and password; as long as no users are configured, the name is %s and the password is the image's", c.Address(), web.Administrator)
+		err = fmt.Errorf(
+			"%s does not take this name and password; as long as no users are configured, the name is %s and the password is the image's",
+			c.Address(),
+			web.Administrator,
+		)
 	case errors.As(err, &failure) && failure.Message != "":
 		err = failure // bondd says in a sentence what there is to say
 	}
@@ -148,7 +160,8 @@ func runFailover(ctx context.Context, std stdio, flags *flag.FlagSet, args []str
 	if done.From == done.To {
 		fmt.Fprintf(std.out, "%s: traffic was on %s already\n", done.Bond, done.To)
 	} else {
-		fmt.Fprintf(std.out, "%s: traffic moved from %s to %s in %s\n", done.Bond, cmp.Or(done.From, "no slave"), done.To, report.Took(done.TookSeconds))
+		fmt.Fprintf(std.out, "%s: traffic moved from %s to %s in %s\n",
+			done.Bond, cmp.Or(done.From, "no slave"), done.To, report.Took(done.TookSeconds))
 	}
 	return exitOK
 }

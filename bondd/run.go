@@ -29,10 +29,18 @@ import (
 // runDaemon exits with 0 only if it was asked to stop: gokrazy takes 0 for "this
 // program is done" and starts it again on anything else.
 func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []string) int {
-	file := flags.String("config", "", "configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default")
+	file := flags.String(
+		"config",
+		"",
+		"configuration `FILE`; else /perm/bondd/bondd.toml, /etc/bondd/bondd.toml, the built-in default",
+	)
 	password := flags.String("admin-password", "",
 		"`FILE` with the password for changes over HTTP; else "+strings.Join(passwordFiles(), ", "))
-	dir := flags.String("state", stateDir(), "`FOLDER` for what has to outlive a restart, the flight recorder's entries; empty: nothing is kept")
+	dir := flags.String(
+		"state",
+		stateDir(),
+		"`FOLDER` for what has to outlive a restart, the flight recorder's entries; empty: nothing is kept",
+	)
 	if code, ok := parse(std, flags, args); !ok {
 		return code
 	}
@@ -116,7 +124,14 @@ func configuration(explicit *string, usual []string, log *slog.Logger) (*config.
 const spareProcs = 15
 
 // daemon wires the rooms and runs them until ctx ends or the engine fails.
-func daemon(ctx context.Context, cfg *config.Config, source engine.Source, credentials web.Credentials, dir string, log *slog.Logger) error {
+func daemon(
+	ctx context.Context,
+	cfg *config.Config,
+	source engine.Source,
+	credentials web.Credentials,
+	dir string,
+	log *slog.Logger,
+) error {
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	numbers := random.Start(random.Read)
 	priority := new(kernel.Priority)

@@ -48,7 +48,13 @@ func (p *parser) checkBond(b *bond) {
 func (p *parser) checkOptions(b *bond) {
 	for o := range settings() {
 		if b.given(o.Name) && b.good(o.Name, "mode") && !o.In(b.Mode()) {
-			p.add(b.place(o.Name), "mode %s has no %s, only %s has: take the line out, or change the mode", b.Mode(), o.Name, or(bonding.Names(o.Modes)))
+			p.add(
+				b.place(o.Name),
+				"mode %s has no %s, only %s has: take the line out, or change the mode",
+				b.Mode(),
+				o.Name,
+				or(bonding.Names(o.Modes)),
+			)
 			b.broken[o.Name] = true
 		}
 	}
@@ -58,8 +64,12 @@ func (p *parser) checkOptions(b *bond) {
 		}
 	}
 	p.checkMonitor(b)
-	if b.good("mac", "fail_over_mac", "mode") && b.MAC != "" && b.Mode() == bonding.ActiveBackup && b.Options["fail_over_mac"] == "active" {
-		p.add(b.place("mac"), "mac cannot be kept with fail_over_mac \"active\", which gives the bond the address of its active slave: take one of the two out")
+	if b.good("mac", "fail_over_mac", "mode") && b.MAC != "" && b.Mode() == bonding.ActiveBackup &&
+		b.Options["fail_over_mac"] == "active" {
+		p.add(
+			b.place("mac"),
+			"mac cannot be kept with fail_over_mac \"active\", which gives the bond the address of its active slave: take one of the two out",
+		)
 	}
 }
 
@@ -77,10 +87,22 @@ func (p *parser) checkOption(b *bond, o option) {
 		}
 	case text == o.Default:
 	case !o.EffectiveIn(b.Mode()):
-		p.add(at, "%s does nothing in mode %s, the kernel heeds it in %s only: take the line out, or change the mode", o.Name, b.Mode(), or(bonding.Names(o.Effective)))
+		p.add(
+			at,
+			"%s does nothing in mode %s, the kernel heeds it in %s only: take the line out, or change the mode",
+			o.Name,
+			b.Mode(),
+			or(bonding.Names(o.Effective)),
+		)
 	case o.Needs != "" && b.good(o.Needs) && b.duration(o.Needs) == 0:
 		if needs, _ := bonding.Lookup(o.Needs); !needs.In(b.Mode()) {
-			p.add(at, "%s does nothing without %s, which mode %s does not have: take the line out, or change the mode", o.Name, o.Needs, b.Mode())
+			p.add(
+				at,
+				"%s does nothing without %s, which mode %s does not have: take the line out, or change the mode",
+				o.Name,
+				o.Needs,
+				b.Mode(),
+			)
 		} else {
 			p.add(at, "%s does nothing without %s: set that too, in the place of miimon, or take the line out", o.Name, o.Needs)
 		}
@@ -99,7 +121,12 @@ func (p *parser) checkOwn(b *bond, o option) {
 	}
 	for i, ip := range b.targets[o.Name] {
 		if b.has(ip) {
-			p.add(b.items[o.Name][i], "%s %s is the bond's own address: write another host's", o.Name, quote(ip.String()))
+			p.add(
+				b.items[o.Name][i],
+				"%s %s is the bond's own address: write another host's",
+				o.Name,
+				quote(ip.String()),
+			)
 		}
 	}
 }
@@ -116,11 +143,20 @@ func (p *parser) checkMonitor(b *bond) {
 	}
 	switch {
 	case b.Miimon() > 0 && b.ArpInterval() > 0:
-		p.add(b.place("arp_interval"), "arp_interval cannot go with miimon, which is %q: the kernel has one monitor at a time; take one of the two out", b.Miimon())
+		p.add(
+			b.place("arp_interval"),
+			"arp_interval cannot go with miimon, which is %q: the kernel has one monitor at a time; take one of the two out",
+			b.Miimon(),
+		)
 	case b.Miimon() == 0 && b.ArpInterval() == 0:
 		p.add(b.place("miimon"), "a bond without a link monitor never fails over: set miimon, for example %q", "100ms")
-	case b.ArpInterval() > 0 && b.good("arp_ip_target", "ns_ip6_target") && b.Options["arp_ip_target"] == "" && b.Options["ns_ip6_target"] == "":
-		p.add(b.place("arp_interval"), "arp_interval has nobody to ask: write who, for example arp_ip_target = [%q]", "192.168.1.1")
+	case b.ArpInterval() > 0 && b.good("arp_ip_target", "ns_ip6_target") &&
+		b.Options["arp_ip_target"] == "" && b.Options["ns_ip6_target"] == "":
+		p.add(
+			b.place("arp_interval"),
+			"arp_interval has nobody to ask: write who, for example arp_ip_target = [%q]",
+			"192.168.1.1",
+		)
 	}
 }
 
@@ -132,7 +168,13 @@ func (p *parser) checkMultiple(b *bond, o option) {
 		return
 	}
 	if step == 0 {
-		p.add(at, "%s needs %s, which is %q: it counts the looks at the link, and there are none", o.Name, o.MultipleOf, step)
+		p.add(
+			at,
+			"%s needs %s, which is %q: it counts the looks at the link, and there are none",
+			o.Name,
+			o.MultipleOf,
+			step,
+		)
 		return
 	}
 	if d%step == 0 {
@@ -149,7 +191,16 @@ func (p *parser) checkMultiple(b *bond, o option) {
 	if len(right) == 0 {
 		right = append(right, fmt.Sprintf("%q", below))
 	}
-	p.add(at, "%s %q is not a multiple of %s %q, the kernel would make it %q: write %s", o.Name, d, o.MultipleOf, step, below, or(right))
+	p.add(
+		at,
+		"%s %q is not a multiple of %s %q, the kernel would make it %q: write %s",
+		o.Name,
+		d,
+		o.MultipleOf,
+		step,
+		below,
+		or(right),
+	)
 }
 
 func (p *parser) checkSlaveOption(b *bond, o option) {
@@ -157,7 +208,13 @@ func (p *parser) checkSlaveOption(b *bond, o option) {
 	if ref == "" || b.Auto || slices.Contains(b.Slaves, ref) {
 		return
 	}
-	p.add(b.place(o.Name), "%s %s is not one of the slaves: write one of them as it is there, %s", o.Name, quote(ref), or(quoted(b.Slaves)))
+	p.add(
+		b.place(o.Name),
+		"%s %s is not one of the slaves: write one of them as it is there, %s",
+		o.Name,
+		quote(ref),
+		or(quoted(b.Slaves)),
+	)
 }
 
 func (p *parser) checkTwice(b *bond, key, what string, ips []netip.Addr) {
@@ -197,11 +254,29 @@ func (p *parser) checkGateways(b *bond) {
 			p.add(at, "gateway %s is %s: write the router's address", quote(gw.String()), not)
 		case near, gw.Is4() && b.DHCP4, gw.Is6() && gw.IsLinkLocalUnicast():
 		case len(nets) == 0 && gw.Is4():
-			p.add(at, "gateway %s cannot be reached, %s has no IPv4 address: set addresses, for example [%q], or dhcp4 = true", quote(gw.String()), b.Name, "192.168.1.202/24")
+			p.add(
+				at,
+				"gateway %s cannot be reached, %s has no IPv4 address: set addresses, for example [%q], or dhcp4 = true",
+				quote(gw.String()),
+				b.Name,
+				"192.168.1.202/24",
+			)
 		case len(nets) == 0:
-			p.add(at, "gateway %s cannot be reached, %s has no IPv6 address: set addresses, for example [%q]", quote(gw.String()), b.Name, "2001:db8::202/64")
+			p.add(
+				at,
+				"gateway %s cannot be reached, %s has no IPv6 address: set addresses, for example [%q]",
+				quote(gw.String()),
+				b.Name,
+				"2001:db8::202/64",
+			)
 		default:
-			p.add(at, "gateway %s cannot be reached, it is not in a network of %s: write one in %s", quote(gw.String()), b.Name, or(nets))
+			p.add(
+				at,
+				"gateway %s cannot be reached, it is not in a network of %s: write one in %s",
+				quote(gw.String()),
+				b.Name,
+				or(nets),
+			)
 		}
 	}
 }
@@ -223,7 +298,12 @@ func (p *parser) checkBroadcast(b *bond) {
 	a := b.Addresses[first]
 	switch {
 	case a.Bits() >= 31:
-		p.add(at, "broadcast %s: %s has no broadcast address, it is too small for one (RFC 3021): take the line out", got, a.Masked())
+		p.add(
+			at,
+			"broadcast %s: %s has no broadcast address, it is too small for one (RFC 3021): take the line out",
+			got,
+			a.Masked(),
+		)
 	case b.Broadcast == limitedBroadcast:
 	case !a.Contains(b.Broadcast) || b.Broadcast == a.Addr():
 		p.add(at, "broadcast %s is not one of %s: the usual one is %q", got, a.Masked(), broadcastOf(a))
@@ -238,7 +318,12 @@ func (p *parser) checkNames() {
 		if j := slices.IndexFunc(p.bonds[:i], func(o *bond) bool { return o.good("name") && o.Name == b.Name }); j >= 0 {
 			line := p.doc.line(p.bonds[j].place("name"))
 			if b.given("name") {
-				p.add(b.place("name"), "there is a bond %s in line %d already: give each bond its own name", quote(b.Name), line)
+				p.add(
+					b.place("name"),
+					"there is a bond %s in line %d already: give each bond its own name",
+					quote(b.Name),
+					line,
+				)
 			} else {
 				p.add(b.at, "this bond needs a name: without one it is %q, and so is the bond in line %d", b.Name, line)
 			}
@@ -258,7 +343,11 @@ func (p *parser) checkSlaves() {
 	for _, b := range p.bonds {
 		if b.Auto && b.good("slaves") {
 			if auto != nil {
-				p.add(b.place("slaves"), "only one bond can have slaves = \"auto\", and that of line %d has it: name the slaves of this one", p.doc.line(auto.at))
+				p.add(
+					b.place("slaves"),
+					"only one bond can have slaves = \"auto\", and that of line %d has it: name the slaves of this one",
+					p.doc.line(auto.at),
+				)
 			} else {
 				auto = b
 			}
@@ -273,11 +362,21 @@ func (p *parser) checkSlaves() {
 			case ref == b.Name:
 				p.add(at, "%s cannot be its own slave: name Ethernet NICs", quote(ref))
 			case slices.ContainsFunc(p.bonds, func(o *bond) bool { return o.Name == ref }):
-				p.add(at, "%s is a bond itself, and a bond cannot be a slave of another: name Ethernet NICs", quote(ref))
+				p.add(
+					at,
+					"%s is a bond itself, and a bond cannot be a slave of another: name Ethernet NICs",
+					quote(ref),
+				)
 			case again && first.bond == b:
 				p.add(at, "%s is in the list twice: a NIC is a slave once", quote(ref))
 			case again:
-				p.add(at, "%s is a slave of %s already, in line %d: a NIC belongs to one bond", quote(ref), quote(first.bond.Name), p.doc.line(first.at))
+				p.add(
+					at,
+					"%s is a slave of %s already, in line %d: a NIC belongs to one bond",
+					quote(ref),
+					quote(first.bond.Name),
+					p.doc.line(first.at),
+				)
 			default:
 				taken[ref] = owner{b, at}
 			}
@@ -313,9 +412,16 @@ func (p *parser) checkNetwork(a netip.Prefix, b *bond, at int, before []*bond) {
 			}
 			line := p.doc.line(o.items["addresses"][k])
 			if a.Addr() == other.Addr() {
-				p.add(at, "address %s is on %s already, in line %d: an address belongs to one bond", quote(a.Addr().String()), quote(o.Name), line)
+				p.add(
+					at,
+					"address %s is on %s already, in line %d: an address belongs to one bond",
+					quote(a.Addr().String()),
+					quote(o.Name),
+					line,
+				)
 			} else {
-				p.add(at, "address %s overlaps %s of %s in line %d: give %s a network of its own", quote(a.String()), quote(other.String()), quote(o.Name), line, quote(b.Name))
+				p.add(at, "address %s overlaps %s of %s in line %d: give %s a network of its own",
+					quote(a.String()), quote(other.String()), quote(o.Name), line, quote(b.Name))
 			}
 			return
 		}

@@ -145,7 +145,13 @@ func (f *findings) sorted() Errors {
 	slices.SortStableFunc(f.all, func(a, b finding) int { return a.at - b.at })
 	all := f.all
 	if n := len(all); n > maxFindings {
-		all = append(all[:maxFindings:maxFindings], finding{all[maxFindings].at, fmt.Sprintf("from here on there are %d more findings: put these right first", n-maxFindings)})
+		all = append(
+			all[:maxFindings:maxFindings],
+			finding{
+				all[maxFindings].at,
+				fmt.Sprintf("from here on there are %d more findings: put these right first", n-maxFindings),
+			},
+		)
 	}
 	errs := make(Errors, len(all))
 	for i, e := range all {

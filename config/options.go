@@ -138,7 +138,11 @@ func parseInteger(name string, v *value, low, high int64) (int64, error) {
 
 // integer is the number that an integer of the file stands for.
 func (v *value) integer() (int64, error) {
-	return strconv.ParseInt(v.text, 0, 64) // knows TOML's prefixes and underscores, and more that the TOML parser has refused
+	return strconv.ParseInt(
+		v.text,
+		0,
+		64,
+	) // knows TOML's prefixes and underscores, and more that the TOML parser has refused
 }
 
 // parseBool reads true or false, and what the kernel takes for them: 1 or 0, on
@@ -162,7 +166,14 @@ func (o option) parseDuration(v *value) (string, error) {
 	}
 	if d%o.Unit != 0 {
 		below := d.Truncate(o.Unit)
-		return "", fmt.Errorf("%s cannot be %s, the kernel counts it in steps of %s: write %q or %q", o.Name, quote(v.text), o.Unit, below, below+o.Unit)
+		return "", fmt.Errorf(
+			"%s cannot be %s, the kernel counts it in steps of %s: write %q or %q",
+			o.Name,
+			quote(v.text),
+			o.Unit,
+			below,
+			below+o.Unit,
+		)
 	}
 	return strconv.FormatInt(int64(d/o.Unit), 10), nil
 }
@@ -177,11 +188,21 @@ func parseDuration(name string, v *value, low, high, unit, example time.Duration
 		}
 		return 0, fmt.Errorf("%s is a duration and needs a unit: write %q", name, example)
 	case v.kind != kindString:
-		return 0, fmt.Errorf("%s is a duration, not %s: write it in quotes with a unit, for example %q", name, v.words(), example)
+		return 0, fmt.Errorf(
+			"%s is a duration, not %s: write it in quotes with a unit, for example %q",
+			name,
+			v.words(),
+			example,
+		)
 	}
 	d, err := time.ParseDuration(v.text)
 	if err != nil {
-		return 0, fmt.Errorf("%s is a duration, not %s: write a number with a unit, for example %q", name, quote(v.text), example)
+		return 0, fmt.Errorf(
+			"%s is a duration, not %s: write a number with a unit, for example %q",
+			name,
+			quote(v.text),
+			example,
+		)
 	}
 	if d < low || d > high {
 		return 0, fmt.Errorf("%s goes from %q to %q, not %s", name, low, high, quote(v.text))
@@ -198,9 +219,19 @@ func (o option) parseMAC(v *value) (string, error) {
 	hw, err := net.ParseMAC(v.text)
 	switch {
 	case err != nil || len(hw) != 6:
-		return "", fmt.Errorf("%s is a MAC address, not %s: write six bytes, for example %q", o.Name, quote(v.text), example)
+		return "", fmt.Errorf(
+			"%s is a MAC address, not %s: write six bytes, for example %q",
+			o.Name,
+			quote(v.text),
+			example,
+		)
 	case hw[0]&1 != 0:
-		return "", fmt.Errorf("%s %s is a multicast address, and it has to be that of one system: its first byte has to be even, as in %q", o.Name, quote(v.text), example)
+		return "", fmt.Errorf(
+			"%s %s is a multicast address, and it has to be that of one system: its first byte has to be even, as in %q",
+			o.Name,
+			quote(v.text),
+			example,
+		)
 	}
 	return hw.String(), nil
 }
@@ -215,9 +246,17 @@ func (o option) parseTarget(s string) (netip.Addr, error) {
 	case err != nil:
 		return ip, err
 	case o.Kind == bonding.KindIPv4s && ip.Is6():
-		return ip, fmt.Errorf("%s %s is an IPv6 address, and ARP is for IPv4: write it in ns_ip6_target", o.Name, quote(s))
+		return ip, fmt.Errorf(
+			"%s %s is an IPv6 address, and ARP is for IPv4: write it in ns_ip6_target",
+			o.Name,
+			quote(s),
+		)
 	case o.Kind == bonding.KindIPv6s && ip.Is4():
-		return ip, fmt.Errorf("%s %s is an IPv4 address, and neighbour solicitation is for IPv6: write it in arp_ip_target", o.Name, quote(s))
+		return ip, fmt.Errorf(
+			"%s %s is an IPv4 address, and neighbour solicitation is for IPv6: write it in arp_ip_target",
+			o.Name,
+			quote(s),
+		)
 	}
 	return ip, nil
 }
@@ -232,7 +271,12 @@ func (o option) example() string {
 
 func (o option) parseSlave(v *value) (string, error) {
 	if v.kind != kindString {
-		return "", fmt.Errorf("%s is one slave, not %s: write it as in slaves, for example %q", o.Name, v.words(), "eth0")
+		return "", fmt.Errorf(
+			"%s is one slave, not %s: write it as in slaves, for example %q",
+			o.Name,
+			v.words(),
+			"eth0",
+		)
 	}
 	if v.text == "" {
 		return "", nil
@@ -274,9 +318,13 @@ func quoted(words []string) []string {
 func errNotHere(name string) error {
 	switch name {
 	case "num_unsol_na":
-		return errors.New("num_unsol_na is another name of num_grat_arp, the kernel keeps one value for both: write num_grat_arp")
+		return errors.New(
+			"num_unsol_na is another name of num_grat_arp, the kernel keeps one value for both: write num_grat_arp",
+		)
 	case "use_carrier":
-		return errors.New("use_carrier is no choice: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out")
+		return errors.New(
+			"use_carrier is no choice: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out",
+		)
 	}
 	return fmt.Errorf("this version of bondd does not have %q yet: take the line out", name)
 }

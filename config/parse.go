@@ -35,7 +35,9 @@ func Parse(name string, data []byte) (*Config, error) {
 // Check is Parse, and says besides what in a good file is hardly what was meant.
 func Check(name string, data []byte) (*Config, Warnings, error) {
 	if len(data) > MaxSize {
-		return nil, nil, Errors{{name, 1, 1, fmt.Sprintf("the file is larger than the %d bytes that a configuration may have", MaxSize)}}
+		return nil, nil, Errors{
+			{name, 1, 1, fmt.Sprintf("the file is larger than the %d bytes that a configuration may have", MaxSize)},
+		}
 	}
 	var found findings
 	doc := readDocument(name, data, &found)
@@ -213,7 +215,13 @@ func (p *parser) isTable(v *value, name string) bool {
 	case v.origin == series:
 		p.add(v.at, "there is only one %s: write [%s], not [[%s]]", name, name, name)
 	default:
-		p.add(v.at, "%s is a table, not %s: write [%s] in a line of its own and its keys below", name, v.kind.words(), name)
+		p.add(
+			v.at,
+			"%s is a table, not %s: write [%s] in a line of its own and its keys below",
+			name,
+			v.kind.words(),
+			name,
+		)
 	}
 	return false
 }
@@ -280,13 +288,26 @@ func checkListen(s string) error {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return fmt.Errorf("listen %s is not host and port: write for example %q, %q or %q", quote(s), ":80", "192.168.1.202:80", "[2001:db8::202]:80")
+		return fmt.Errorf(
+			"listen %s is not host and port: write for example %q, %q or %q",
+			quote(s),
+			":80",
+			"192.168.1.202:80",
+			"[2001:db8::202]:80",
+		)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Errorf("listen %s: the port is a number from 1 to 65535, for example %q", quote(s), ":80")
 	}
 	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsFunc(host, notInHost) {
-		return fmt.Errorf("listen %s: %s is not an address: write for example %q, %q or %q", quote(s), quote(host), ":80", "192.168.1.202:80", "[2001:db8::202]:80")
+		return fmt.Errorf(
+			"listen %s: %s is not an address: write for example %q, %q or %q",
+			quote(s),
+			quote(host),
+			":80",
+			"192.168.1.202:80",
+			"[2001:db8::202]:80",
+		)
 	}
 	return nil
 }
@@ -333,7 +354,13 @@ func (p *parser) series(v *value, what, header string, most int, read func(*valu
 	}
 	for _, item := range v.items {
 		if item.kind != kindTable {
-			p.add(item.at, "a %s is a table, not %s: write [[%s]] in a line of its own and its keys below", what, item.kind.words(), header)
+			p.add(
+				item.at,
+				"a %s is a table, not %s: write [[%s]] in a line of its own and its keys below",
+				what,
+				item.kind.words(),
+				header,
+			)
 			continue
 		}
 		read(item)
@@ -375,7 +402,13 @@ func (p *parser) bond(v *value) *bond {
 				p.add(v.at, "mtu is a number: write mtu = %d, without quotes", n)
 				return
 			case v.kind != kindInteger || err != nil || n < least || n > most:
-				p.add(v.at, "mtu is a number from %d to %d without quotes, for example 1500, not %s", least, most, v.words())
+				p.add(
+					v.at,
+					"mtu is a number from %d to %d without quotes, for example 1500, not %s",
+					least,
+					most,
+					v.words(),
+				)
 				return
 			}
 			b.MTU = int(n)
@@ -474,7 +507,13 @@ func (p *parser) option(b *bond, o option, v *value) {
 		return err
 	})
 	if n := len(v.items); n > bonding.MaxTargets && n <= maxItems {
-		p.add(v.items[bonding.MaxTargets].at, "%s has %d entries, and the kernel takes at most %d", o.Name, n, bonding.MaxTargets)
+		p.add(
+			v.items[bonding.MaxTargets].at,
+			"%s has %d entries, and the kernel takes at most %d",
+			o.Name,
+			n,
+			bonding.MaxTargets,
+		)
 	}
 	b.Options[o.Name] = strings.Join(texts, ",")
 }
@@ -516,7 +555,10 @@ func (p *parser) slaves(b *bond, v *value) {
 	}
 	b.Auto = false
 	if v.kind == kindArray && len(v.items) == 0 {
-		p.add(v.at, "a bond without slaves carries nothing: name them, as in slaves = [\"eth0\", \"eth1\"], or write slaves = \"auto\"")
+		p.add(
+			v.at,
+			"a bond without slaves carries nothing: name them, as in slaves = [\"eth0\", \"eth1\"], or write slaves = \"auto\"",
+		)
 		return
 	}
 	p.list(b, "slaves", v, "eth0", func(s string) error {
@@ -571,7 +613,11 @@ func checkHost(what, s string, ip netip.Addr) error {
 	case ip.IsMulticast():
 		return fmt.Errorf("%s %s is a multicast address, no host can have it: write a host's", what, quote(s))
 	case ip.IsLoopback():
-		return fmt.Errorf("%s %s is a loopback address, it never leaves this machine: write one of the network", what, quote(s))
+		return fmt.Errorf(
+			"%s %s is a loopback address, it never leaves this machine: write one of the network",
+			what,
+			quote(s),
+		)
 	case ip == limitedBroadcast:
 		return fmt.Errorf("%s %s is the broadcast address of every network: write a host's", what, quote(s))
 	}
@@ -598,7 +644,12 @@ func parseAddress(s string, table *value) (netip.Prefix, error) {
 	}
 	prefix, err := netip.ParsePrefix(s)
 	if err != nil || prefix.Bits() == 0 {
-		return netip.Prefix{}, fmt.Errorf("address %s: the prefix length goes from 1 to %d, not %s", quote(s), ip.BitLen(), quote(bits))
+		return netip.Prefix{}, fmt.Errorf(
+			"address %s: the prefix length goes from 1 to %d, not %s",
+			quote(s),
+			ip.BitLen(),
+			quote(bits),
+		)
 	}
 	if err := checkHost("address", s, ip); err != nil {
 		return netip.Prefix{}, err
@@ -606,9 +657,17 @@ func parseAddress(s string, table *value) (netip.Prefix, error) {
 	switch {
 	case prefix.Bits() >= ip.BitLen()-1: // a link of two (RFC 3021, RFC 6164) or a single host: every address is a host's
 	case ip == prefix.Masked().Addr():
-		return netip.Prefix{}, fmt.Errorf("address %s is that of the network itself: write a host's, for example %q", quote(s), netip.PrefixFrom(ip.Next(), prefix.Bits()))
+		return netip.Prefix{}, fmt.Errorf(
+			"address %s is that of the network itself: write a host's, for example %q",
+			quote(s),
+			netip.PrefixFrom(ip.Next(), prefix.Bits()),
+		)
 	case ip.Is4() && ip == broadcastOf(prefix):
-		return netip.Prefix{}, fmt.Errorf("address %s is the broadcast address of its network: write a host's, for example %q", quote(s), netip.PrefixFrom(ip.Prev(), prefix.Bits()))
+		return netip.Prefix{}, fmt.Errorf(
+			"address %s is the broadcast address of its network: write a host's, for example %q",
+			quote(s),
+			netip.PrefixFrom(ip.Prev(), prefix.Bits()),
+		)
 	}
 	return prefix, nil
 }

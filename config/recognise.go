@@ -25,7 +25,8 @@ func encoding(data []byte) string {
 		}
 		return "the file is not text, it has zero bytes: write a text file"
 	}
-	if cr := bytes.IndexByte(data, '\r'); cr >= 0 && !bytes.Contains(data, []byte("\n")) && len(bytes.TrimRight(data, "\r")) > cr {
+	if cr := bytes.IndexByte(data, '\r'); cr >= 0 && !bytes.Contains(data, []byte("\n")) &&
+		len(bytes.TrimRight(data, "\r")) > cr {
 		return "the lines of the file end with CR alone: save it with LF or CRLF at the end of each line"
 	}
 	return ""
@@ -38,8 +39,10 @@ type dialect struct {
 }
 
 var (
-	ifcfgLine     = regexp.MustCompile(`^(export\s+)?[A-Z][A-Z0-9_]*=`)
-	ifcfgKey      = regexp.MustCompile(`^(DEVICE|TYPE|BONDING_\w+|ONBOOT|BOOTPROTO|MASTER|SLAVE|IPADDR\d*|HWADDR|TEAM_CONFIG)=`)
+	ifcfgLine = regexp.MustCompile(`^(export\s+)?[A-Z][A-Z0-9_]*=`)
+	ifcfgKey  = regexp.MustCompile(
+		`^(DEVICE|TYPE|BONDING_\w+|ONBOOT|BOOTPROTO|MASTER|SLAVE|IPADDR\d*|HWADDR|TEAM_CONFIG)=`,
+	)
 	netplanLine   = regexp.MustCompile(`^(ethernets|bonds|version|renderer|vlans|bridges):`)
 	ifaceLine     = regexp.MustCompile(`^iface\s+\S+\s+(inet6?|can|ipx)\s`)
 	networkdTable = regexp.MustCompile(`^\[(NetDev|Bond|Match|Network|Link|Address|Route|DHCPv4|VLAN)\]$`)

@@ -57,7 +57,12 @@ func checkName(s string) error {
 	case s == "." || s == ".." || slices.Contains([]string{"all", "default", "bonding_masters"}, s):
 		return fmt.Errorf("%q is not free as an interface name, the kernel uses it itself: choose another", s)
 	case len(s) > longest:
-		return fmt.Errorf("%s is too long for an interface name: %d bytes, and the kernel takes %d", quote(s), len(s), longest)
+		return fmt.Errorf(
+			"%s is too long for an interface name: %d bytes, and the kernel takes %d",
+			quote(s),
+			len(s),
+			longest,
+		)
 	}
 	for _, r := range s {
 		// % makes the kernel number a name by itself.
@@ -77,9 +82,17 @@ func parseMAC(s string) (string, error) {
 	case err != nil || len(hw) != 6:
 		return "", fmt.Errorf("%s is not a MAC address: write six bytes, for example %q", quote(s), example)
 	case [6]byte(hw) == [6]byte{}:
-		return "", fmt.Errorf("%s is not the address of a NIC, all of it is zero: write one such as %q", quote(s), example)
+		return "", fmt.Errorf(
+			"%s is not the address of a NIC, all of it is zero: write one such as %q",
+			quote(s),
+			example,
+		)
 	case hw[0]&1 != 0:
-		return "", fmt.Errorf("%s is a multicast address, no NIC can have it: its first byte has to be even, as in %q", quote(s), example)
+		return "", fmt.Errorf(
+			"%s is a multicast address, no NIC can have it: its first byte has to be even, as in %q",
+			quote(s),
+			example,
+		)
 	}
 	return hw.String(), nil
 }
@@ -90,7 +103,11 @@ var pciForm = regexp.MustCompile(`^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a
 func parsePCI(s string) (string, error) {
 	m := pciForm.FindStringSubmatch(strings.ToLower(s))
 	if m == nil {
-		return "", fmt.Errorf("%s is not a PCI address: write domain, bus, device and function, for example %q", quote(s), "0000:03:00.0")
+		return "", fmt.Errorf(
+			"%s is not a PCI address: write domain, bus, device and function, for example %q",
+			quote(s),
+			"0000:03:00.0",
+		)
 	}
 	domain, _ := strconv.ParseUint("0"+m[1], 16, 64) // the form leaves no error
 	return fmt.Sprintf("%04x:%s:%s.%s", domain, m[2], m[3], m[4]), nil

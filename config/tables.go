@@ -64,7 +64,14 @@ type slave struct {
 
 // path reads one [[bond.path]].
 func (p *parser) path(v *value) *path {
-	t := &path{Path: Path{Interval: defaultInterval, Timeout: defaultTimeout, MissedMax: defaultMissedMax, ReturnAfter: defaultReturnAfter}}
+	t := &path{
+		Path: Path{
+			Interval:    defaultInterval,
+			Timeout:     defaultTimeout,
+			MissedMax:   defaultMissedMax,
+			ReturnAfter: defaultReturnAfter,
+		},
+	}
 	t.places = p.table("[[bond.path]]", v, []field{
 		{"target", func(v *value) {
 			if p.isText(v, "target", "192.168.1.1") {
@@ -132,7 +139,12 @@ func (p *parser) damping(b *bond, v *value) {
 		if !t.given(key) {
 			key = "suppress"
 		}
-		p.add(t.place(key), "reuse %s has to be less than suppress %s: a slave is held out from suppress on, until its penalty has decayed to reuse", penaltyText(d.Reuse), penaltyText(d.Suppress))
+		p.add(
+			t.place(key),
+			"reuse %s has to be less than suppress %s: a slave is held out from suppress on, until its penalty has decayed to reuse",
+			penaltyText(d.Reuse),
+			penaltyText(d.Suppress),
+		)
 	}
 }
 
@@ -186,13 +198,21 @@ func penaltyText(n float64) string { return strconv.FormatFloat(n, 'g', -1, 64) 
 // checkPaths checks the paths of a bond against each other and against it.
 func (p *parser) checkPaths(b *bond) {
 	if b.given("path_policy") && b.good("path") && len(b.paths) == 0 {
-		p.add(b.place("path_policy"), "path_policy says how many of the paths have to be up, and there are none: add one with [[bond.path]], or take the line out")
+		p.add(
+			b.place("path_policy"),
+			"path_policy says how many of the paths have to be up, and there are none: add one with [[bond.path]], or take the line out",
+		)
 	}
 	for i, t := range b.paths {
 		p.checkTarget(b, t, b.paths[:i])
 		p.checkSource(b, t)
 		if t.good("interval", "timeout") && t.Timeout >= t.Interval {
-			p.add(t.place("timeout"), "timeout %q has to be shorter than interval %q: an answer has to be there before the next probe goes out", t.Timeout, t.Interval)
+			p.add(
+				t.place("timeout"),
+				"timeout %q has to be shorter than interval %q: an answer has to be there before the next probe goes out",
+				t.Timeout,
+				t.Interval,
+			)
 		}
 	}
 }
@@ -203,9 +223,18 @@ func (p *parser) checkTarget(b *bond, t *path, before []*path) {
 	switch {
 	case !t.good("target"):
 	case !t.given("target"):
-		p.add(at, "this path has no target: write the address of a host that has to be reached, for example target = %q", "192.168.1.1")
+		p.add(
+			at,
+			"this path has no target: write the address of a host that has to be reached, for example target = %q",
+			"192.168.1.1",
+		)
 	case same >= 0:
-		p.add(at, "target %s is that of a path already, in line %d: one path is enough for it", quote(t.Target.String()), p.doc.line(before[same].place("target")))
+		p.add(
+			at,
+			"target %s is that of a path already, in line %d: one path is enough for it",
+			quote(t.Target.String()),
+			p.doc.line(before[same].place("target")),
+		)
 	case b.good("addresses") && b.has(t.Target):
 		p.add(at, "target %s is the bond's own address: write another host's", quote(t.Target.String()))
 	}
@@ -220,15 +249,36 @@ func (p *parser) checkSource(b *bond, t *path) {
 	at, ip := t.place("source"), quote(t.Source.String())
 	switch {
 	case t.Source.Is6():
-		p.add(at, "source %s is an IPv6 address, and source is the sender of ARP requests, which are for IPv4: take the line out, or write an IPv4 address", ip)
+		p.add(
+			at,
+			"source %s is an IPv6 address, and source is the sender of ARP requests, which are for IPv4: take the line out, or write an IPv4 address",
+			ip,
+		)
 	case t.given("target") && t.good("target") && t.Target.Is6():
-		p.add(at, "source %s is the sender of ARP requests, and target %s is asked by neighbour solicitation: take the line out", ip, quote(t.Target.String()))
+		p.add(
+			at,
+			"source %s is the sender of ARP requests, and target %s is asked by neighbour solicitation: take the line out",
+			ip,
+			quote(t.Target.String()),
+		)
 	case b.good("addresses") && b.has(t.Source):
-		p.add(at, "source %s is the bond's own address: the probe of a standby would draw the bond's traffic to the standby; write an address of the network that nobody has, or take the line out", ip)
+		p.add(
+			at,
+			"source %s is the bond's own address: the probe of a standby would draw the bond's traffic to the standby; write an address of the network that nobody has, or take the line out",
+			ip,
+		)
 	case slices.ContainsFunc(b.paths, func(o *path) bool { return o.good("target") && o.Target == t.Source }):
-		p.add(at, "source %s is the target of a path: its traffic would be drawn to this machine; write an address of the network that nobody has", ip)
+		p.add(
+			at,
+			"source %s is the target of a path: its traffic would be drawn to this machine; write an address of the network that nobody has",
+			ip,
+		)
 	case b.good("gateways") && slices.Contains(b.Gateways, t.Source):
-		p.add(at, "source %s is a gateway: its traffic would be drawn to this machine; write an address of the network that nobody has", ip)
+		p.add(
+			at,
+			"source %s is a gateway: its traffic would be drawn to this machine; write an address of the network that nobody has",
+			ip,
+		)
 	}
 }
 
@@ -244,18 +294,36 @@ func (p *parser) checkPrios(b *bond) {
 			p.add(at, "this slave has no name: write one of the slaves as it is there, for example name = %q", "eth0")
 		case !b.good("slaves"):
 		case b.Auto:
-			p.add(at, "slaves = \"auto\" takes the cards that it finds, in its own order: name the slaves of this bond to say more of one")
+			p.add(
+				at,
+				"slaves = \"auto\" takes the cards that it finds, in its own order: name the slaves of this bond to say more of one",
+			)
 		case !slices.Contains(b.Slaves, s.ref):
-			p.add(at, "%s is not one of the slaves: write one of them as it is there, %s", quote(s.ref), or(quoted(b.Slaves)))
+			p.add(
+				at,
+				"%s is not one of the slaves: write one of them as it is there, %s",
+				quote(s.ref),
+				or(quoted(b.Slaves)),
+			)
 		case same >= 0:
-			p.add(at, "there is a [[bond.slave]] for %s already, in line %d: put the two together", quote(s.ref), p.doc.line(b.slaves[same].place("name")))
+			p.add(
+				at,
+				"there is a [[bond.slave]] for %s already, in line %d: put the two together",
+				quote(s.ref),
+				p.doc.line(b.slaves[same].place("name")),
+			)
 		}
 		switch {
 		case !s.good("prio"):
 		case !s.given("prio"):
 			p.add(s.at, "this slave has no prio, and there is nothing else to say of it: write for example prio = 10")
 		case b.good("mode") && !prio.In(b.Mode()):
-			p.add(s.place("prio"), "mode %s has no prio, only %s has: take the slave out, or change the mode", b.Mode(), or(bonding.Names(prio.Modes)))
+			p.add(
+				s.place("prio"),
+				"mode %s has no prio, only %s has: take the slave out, or change the mode",
+				b.Mode(),
+				or(bonding.Names(prio.Modes)),
+			)
 		}
 	}
 }

@@ -72,7 +72,12 @@ func Image(ctx context.Context, o Options) (*Result, error) {
 		o.Size = DefaultSize
 	}
 	if o.Size < MinSize || o.Size%sectorSize != 0 {
-		return nil, fmt.Errorf("build image: a size of %d bytes is not possible: it must be at least %d and a multiple of %d", o.Size, int64(MinSize), sectorSize)
+		return nil, fmt.Errorf(
+			"build image: a size of %d bytes is not possible: it must be at least %d and a multiple of %d",
+			o.Size,
+			int64(MinSize),
+			sectorSize,
+		)
 	}
 	// What is missing is reported before the compilers have run, not after.
 	if _, err := find("mkfs.ext4"); err != nil {

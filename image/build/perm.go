@@ -144,7 +144,8 @@ func writePerm(img string, files map[string]permFile) error {
 
 	// e2fsck exits 1 when there was something to repair and it did.
 	var exit *exec.ExitError
-	if _, _, err := e2fs(ctx, dir, "e2fsck", "-p", device); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+	if _, _, err := e2fs(ctx, dir, "e2fsck", "-p", device); err != nil &&
+		(!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		return fmt.Errorf("check /perm: %w", err)
 	}
 

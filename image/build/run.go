@@ -39,7 +39,12 @@ func e2fs(ctx context.Context, dir, name string, args ...string) (stdout, stderr
 	cmd.Stdout = &out
 	cmd.Stderr = &messages
 	if err := cmd.Run(); err != nil {
-		return out.Bytes(), messages.Bytes(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(out.String()+messages.String()))
+		return out.Bytes(), messages.Bytes(), fmt.Errorf(
+			"%s: %w: %s",
+			name,
+			err,
+			strings.TrimSpace(out.String()+messages.String()),
+		)
 	}
 	return out.Bytes(), messages.Bytes(), nil
 }

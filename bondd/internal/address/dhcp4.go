@@ -99,7 +99,10 @@ func (d *DHCP4) session(ctx context.Context, previous netip.Addr) (held bool, er
 	}
 	discover := options
 	if previous.Is4() {
-		discover = append(discover[:len(discover):len(discover)], dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(previous.AsSlice())))
+		discover = append(
+			discover[:len(discover):len(discover)],
+			dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(previous.AsSlice())),
+		)
 	}
 	// The client library passes the same modifiers to the request, where the
 	// requested address has to be the offered one: so the two steps apart.
@@ -119,7 +122,12 @@ func (d *DHCP4) session(ctx context.Context, previous netip.Addr) (held bool, er
 		}
 		held = true
 		d.Update(ctx, Update{Bond: d.Bond, Lease: lease,
-			Status: fmt.Sprintf("lease of %s until %s from %s", lease.Prefix.Addr(), lease.Expires.UTC().Format("15:04:05 MST"), raw.ACK.ServerIdentifier())})
+			Status: fmt.Sprintf(
+				"lease of %s until %s from %s",
+				lease.Prefix.Addr(),
+				lease.Expires.UTC().Format("15:04:05 MST"),
+				raw.ACK.ServerIdentifier(),
+			)})
 
 		next, err := d.renew(ctx, client, raw, lease.Expires, times)
 		if err != nil {
@@ -135,7 +143,13 @@ func (d *DHCP4) session(ctx context.Context, previous netip.Addr) (held bool, er
 // renew asks for the lease again at T1 and, while nobody answers, at ever
 // shorter intervals until it ends (RFC 2131 section 4.4.5). The library
 // broadcasts its requests, so any server that knows the lease may answer.
-func (d *DHCP4) renew(ctx context.Context, client *nclient4.Client, lease *nclient4.Lease, expires time.Time, t1 time.Duration) (*nclient4.Lease, error) {
+func (d *DHCP4) renew(
+	ctx context.Context,
+	client *nclient4.Client,
+	lease *nclient4.Lease,
+	expires time.Time,
+	t1 time.Duration,
+) (*nclient4.Lease, error) {
 	if err := sleep(ctx, t1); err != nil {
 		return nil, err
 	}

@@ -89,7 +89,11 @@ func (r *Runner) Run(ctx context.Context, bond string) (*Report, error) {
 func standbysOf(b *state.Bond) ([]string, error) {
 	switch {
 	case b.Mode.SharesTraffic():
-		return nil, refuse("%s is in mode %s, in which every slave carries traffic: a drill is for active-backup", b.Name, b.Mode)
+		return nil, refuse(
+			"%s is in mode %s, in which every slave carries traffic: a drill is for active-backup",
+			b.Name,
+			b.Mode,
+		)
 	case b.ActiveSlave == "":
 		return nil, refuse("%s has no active slave to begin with", b.Name)
 	}
@@ -113,7 +117,10 @@ func (r *Runner) line(ctx context.Context, b *state.Bond) (netip.Addr, line, err
 	}
 	all := targets(b)
 	if len(all) == 0 {
-		return netip.Addr{}, nil, refuse("%s has nobody to ask: configure a gateway, or a [[bond.path]] with a target", b.Name)
+		return netip.Addr{}, nil, refuse(
+			"%s has nobody to ask: configure a gateway, or a [[bond.path]] with a target",
+			b.Name,
+		)
 	}
 	var failed []string
 	for _, target := range all {
@@ -126,7 +133,11 @@ func (r *Runner) line(ctx context.Context, b *state.Bond) (netip.Addr, line, err
 		}
 		failed = append(failed, err.Error())
 	}
-	return netip.Addr{}, nil, refuse("a dead standby of %s could not be told from a dead host, so nothing was switched: %s", b.Name, strings.Join(failed, "; "))
+	return netip.Addr{}, nil, refuse(
+		"a dead standby of %s could not be told from a dead host, so nothing was switched: %s",
+		b.Name,
+		strings.Join(failed, "; "),
+	)
 }
 
 // targets are the hosts to ask, best first: those that answer the path checks
@@ -217,7 +228,11 @@ func (d *drill) try(ctx context.Context, t *Trial) {
 	}
 	t.Back = new(Figures)
 	if !d.watch(ctx, from, trialTime, t.Back) && ctx.Err() == nil {
-		d.report.Problem = fmt.Sprintf("nothing is answered any more since the switch back from %s to %s", t.Name, d.home)
+		d.report.Problem = fmt.Sprintf(
+			"nothing is answered any more since the switch back from %s to %s",
+			t.Name,
+			d.home,
+		)
 	}
 }
 
@@ -261,7 +276,12 @@ func (d *drill) back(ctx context.Context) bool {
 		select {
 		case <-time.After(backRetry):
 		case <-ctx.Done():
-			d.report.Problem = fmt.Sprintf("the way back failed, traffic is on %s instead of %s: %v", d.active(), d.home, err)
+			d.report.Problem = fmt.Sprintf(
+				"the way back failed, traffic is on %s instead of %s: %v",
+				d.active(),
+				d.home,
+				err,
+			)
 			d.Log.Error("drill: the way back failed", "bond", d.bond, "to", d.home, "err", err)
 			return false
 		}

@@ -134,7 +134,15 @@ func (f *Figures) String() string {
 // Write writes the report as a person wants to read it. Its error is that of w.
 func (r *Report) Write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s asked %s every %d ms, by %s at first: %s\n\n", r.Bond, r.Target, interval.Milliseconds(), r.Slave, &r.Before)
+	fmt.Fprintf(
+		&b,
+		"%s asked %s every %d ms, by %s at first: %s\n\n",
+		r.Bond,
+		r.Target,
+		interval.Milliseconds(),
+		r.Slave,
+		&r.Before,
+	)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "standby\t\tswitch to it\tswitch back to %s\n", r.Slave)
 	passed := 0

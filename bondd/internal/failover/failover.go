@@ -328,9 +328,11 @@ func (b *Bond) slave(index int) *Slave {
 
 // Equal reports whether two views are the same.
 func (b *Bond) Equal(o *Bond) bool {
-	return b.ActiveBackup == o.ActiveBackup && b.Active == o.Active && b.Primary == o.Primary && b.Chosen == o.Chosen && b.Held == o.Held &&
+	return b.ActiveBackup == o.ActiveBackup && b.Active == o.Active && b.Primary == o.Primary &&
+		b.Chosen == o.Chosen && b.Held == o.Held &&
 		b.Reselect == o.Reselect && b.UpDelay == o.UpDelay && b.DownDelay == o.DownDelay && b.Monitored == o.Monitored &&
-		b.AllPaths == o.AllPaths && b.Targets == o.Targets && slices.Equal(b.Slaves, o.Slaves)
+		b.AllPaths == o.AllPaths && b.Targets == o.Targets &&
+		slices.Equal(b.Slaves, o.Slaves)
 }
 
 // Without returns what would be decided if this slave lost its link now.

@@ -58,7 +58,12 @@ func decode(text []byte) ([]*state.Failover, error) {
 			return nil, fmt.Errorf("entry %d is empty", i)
 		}
 		if i > 0 && s.Seq >= d.Failovers[i-1].Seq {
-			return nil, fmt.Errorf("entry %d has number %d and follows number %d: newest is first", i, s.Seq, d.Failovers[i-1].Seq)
+			return nil, fmt.Errorf(
+				"entry %d has number %d and follows number %d: newest is first",
+				i,
+				s.Seq,
+				d.Failovers[i-1].Seq,
+			)
 		}
 	}
 	return d.Failovers[:min(len(d.Failovers), state.MaxHistory)], nil

@@ -96,7 +96,12 @@ func (c *Client) execute(ctx context.Context, m netlink.Message, timeout time.Du
 // kernel to reply, which it does before the request is sent where nobody holds the
 // RTNL lock. The time in which this process waits for a processor does not count:
 // on a busy machine a reply that is there would be taken for one that is missing.
-func exchange(ctx context.Context, conn *netlink.Conn, m netlink.Message, timeout time.Duration) ([]netlink.Message, error) {
+func exchange(
+	ctx context.Context,
+	conn *netlink.Conn,
+	m netlink.Message,
+	timeout time.Duration,
+) ([]netlink.Message, error) {
 	request, err := conn.Send(m)
 	if err != nil {
 		return nil, err
@@ -230,10 +235,15 @@ func otherFamily(data []byte) bool {
 
 // index finds a link's interface index by its name.
 func (c *Client) index(ctx context.Context, name string) (int, error) {
-	m, err := message(unix.RTM_GETLINK, 0, make([]byte, unix.SizeofIfInfomsg), func(ae *netlink.AttributeEncoder) error {
-		ae.String(unix.IFLA_IFNAME, name)
-		return nil
-	})
+	m, err := message(
+		unix.RTM_GETLINK,
+		0,
+		make([]byte, unix.SizeofIfInfomsg),
+		func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.IFLA_IFNAME, name)
+			return nil
+		},
+	)
 	if err != nil {
 		return 0, err
 	}

@@ -113,7 +113,12 @@ func setMaster(index, master int) (netlink.Message, error) {
 }
 
 // linkMessage is an RTM_NEWLINK: on an index it changes that link, on index 0 it creates one.
-func linkMessage(index int, flags, change uint32, header netlink.HeaderFlags, attrs func(*netlink.AttributeEncoder) error) (netlink.Message, error) {
+func linkMessage(
+	index int,
+	flags, change uint32,
+	header netlink.HeaderFlags,
+	attrs func(*netlink.AttributeEncoder) error,
+) (netlink.Message, error) {
 	ifi := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(ifi[4:], uint32(index))
 	binary.NativeEndian.PutUint32(ifi[8:], flags)
@@ -201,7 +206,12 @@ func addressMessage(kind netlink.HeaderType, header netlink.HeaderFlags, op *sta
 	})
 }
 
-func routeMessage(kind netlink.HeaderType, header netlink.HeaderFlags, r state.DelRoute, index func(string) (int, error)) (netlink.Message, error) {
+func routeMessage(
+	kind netlink.HeaderType,
+	header netlink.HeaderFlags,
+	r state.DelRoute,
+	index func(string) (int, error),
+) (netlink.Message, error) {
 	i, err := index(r.Link)
 	if err != nil {
 		return netlink.Message{}, err
@@ -236,8 +246,16 @@ func family(a netip.Addr) uint8 {
 }
 
 // message is a request with a fixed header and attributes, to be acknowledged.
-func message(kind netlink.HeaderType, header netlink.HeaderFlags, fixed []byte, attrs func(*netlink.AttributeEncoder) error) (netlink.Message, error) {
-	m := netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Acknowledge | header}, Data: fixed}
+func message(
+	kind netlink.HeaderType,
+	header netlink.HeaderFlags,
+	fixed []byte,
+	attrs func(*netlink.AttributeEncoder) error,
+) (netlink.Message, error) {
+	m := netlink.Message{
+		Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Acknowledge | header},
+		Data:   fixed,
+	}
 	if attrs == nil {
 		return m, nil
 	}

@@ -357,7 +357,15 @@ func (s *ethtoolSocket) send(b []byte) error {
 // one is not there means that it was lost.
 func (s *ethtoolSocket) receive(d *datagrams) error {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&d.headers[0])), uintptr(len(d.headers)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.Syscall6(
+			unix.SYS_RECVMMSG,
+			uintptr(s.fd),
+			uintptr(unsafe.Pointer(&d.headers[0])),
+			uintptr(len(d.headers)),
+			unix.MSG_DONTWAIT,
+			0,
+			0,
+		)
 		switch errno {
 		case 0:
 			d.count = int(n)
@@ -390,7 +398,11 @@ type mmsghdr struct {
 const replySize = 512
 
 func newDatagrams() datagrams {
-	d := datagrams{headers: make([]mmsghdr, pollBatch), iovecs: make([]unix.Iovec, pollBatch), room: make([]byte, pollBatch*replySize)}
+	d := datagrams{
+		headers: make([]mmsghdr, pollBatch),
+		iovecs:  make([]unix.Iovec, pollBatch),
+		room:    make([]byte, pollBatch*replySize),
+	}
 	for i := range d.headers {
 		d.iovecs[i].Base = &d.room[i*replySize]
 		d.iovecs[i].SetLen(replySize)

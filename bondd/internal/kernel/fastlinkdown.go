@@ -106,7 +106,8 @@ func (t *tunable) ioctl(fd int, name string) error {
 	pinner.Pin(t)
 	defer pinner.Unpin()
 	ifr.data = unsafe.Pointer(t)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifr))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL,
+		uintptr(unsafe.Pointer(&ifr))); errno != 0 {
 		return errno
 	}
 	return nil

@@ -22,7 +22,12 @@ const (
 )
 
 // encodeOption appends an option with this value. index finds a slave's interface index.
-func encodeOption(ae *netlink.AttributeEncoder, o *bonding.Option, value string, index func(name string) (int, error)) error {
+func encodeOption(
+	ae *netlink.AttributeEncoder,
+	o *bonding.Option,
+	value string,
+	index func(name string) (int, error),
+) error {
 	var err error
 	switch o.Kind {
 	case bonding.KindEnum:

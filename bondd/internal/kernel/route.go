@@ -121,7 +121,14 @@ func (r *routeInfo) compared() bool {
 }
 
 func (r *routeInfo) route(w way) state.Route {
-	return state.Route{Index: w.index, Dst: r.dst, Gateway: w.gateway, Metric: r.metric, Protocol: r.protocol, Shared: r.multi}
+	return state.Route{
+		Index:    w.index,
+		Dst:      r.dst,
+		Gateway:  w.gateway,
+		Metric:   r.metric,
+		Protocol: r.protocol,
+		Shared:   r.multi,
+	}
 }
 
 // addRoute reads one RTM_NEWROUTE into a network: those that bondd may compare with
@@ -150,9 +157,13 @@ func addRoute(n *state.Network, data []byte, kept map[int]bool) error {
 			r.Message = string(data)
 		}
 		n.Routes = append(n.Routes, r)
-	case info.table != unix.RT_TABLE_LOCAL && info.kind == unix.RTN_UNICAST && info.protocol != unix.RTPROT_KERNEL && info.protocol != unix.RTPROT_RA:
+	case info.table != unix.RT_TABLE_LOCAL && info.kind == unix.RTN_UNICAST &&
+		info.protocol != unix.RTPROT_KERNEL && info.protocol != unix.RTPROT_RA:
 		if index := info.only(); kept[index] {
-			n.Others = append(n.Others, state.OtherRoute{Index: index, Text: info.text(n), Gateway: info.routed(), Message: string(data)})
+			n.Others = append(
+				n.Others,
+				state.OtherRoute{Index: index, Text: info.text(n), Gateway: info.routed(), Message: string(data)},
+			)
 		}
 	}
 	return nil

@@ -88,50 +88,204 @@ var (
 	snapshotAge = gauge("snapshot_age_seconds", "The time since bondd's engine published what the other metrics "+
 		"show, which it does every second; over 5 seconds the state of the bonds is not known and has no series.")
 
-	bondInfo             = gauge("bond_info", "The mode and the Ethernet address of the bond; the value is always 1.", "bond", "mode", "mac")
-	bondUp               = gauge("bond_up", "Whether the bond carries traffic on at least one healthy slave.", "bond")
-	bondDegraded         = gauge("bond_degraded", "Whether the bond carries traffic and has fewer usable slaves than configured, or a redundancy that is not there.", "bond")
-	bondSlavesConfigured = gauge("bond_slaves_configured", "The number of slaves that the configuration gives the bond.", "bond")
-	bondSlavesUp         = gauge("bond_slaves_up", "The number of slaves that could carry the bond's traffic now.", "bond")
-	failovers            = counter("failovers_total", "Switches of the bond's traffic to another slave since bondd started, by reason.", "bond", "reason")
-	failoverDuration     = newHistogram("failover_duration_seconds", "The time from carrier loss seen to traffic switched, for each failover since bondd started.", "bond")
-	lastFailover         = gauge("last_failover_timestamp_seconds", "The time of the last switch of the bond's traffic; absent until there was one.", "bond")
+	bondInfo = gauge(
+		"bond_info",
+		"The mode and the Ethernet address of the bond; the value is always 1.",
+		"bond",
+		"mode",
+		"mac",
+	)
+	bondUp       = gauge("bond_up", "Whether the bond carries traffic on at least one healthy slave.", "bond")
+	bondDegraded = gauge(
+		"bond_degraded",
+		"Whether the bond carries traffic and has fewer usable slaves than configured, or a redundancy that is not there.",
+		"bond",
+	)
+	bondSlavesConfigured = gauge(
+		"bond_slaves_configured",
+		"The number of slaves that the configuration gives the bond.",
+		"bond",
+	)
+	bondSlavesUp = gauge(
+		"bond_slaves_up",
+		"The number of slaves that could carry the bond's traffic now.",
+		"bond",
+	)
+	failovers = counter(
+		"failovers_total",
+		"Switches of the bond's traffic to another slave since bondd started, by reason.",
+		"bond",
+		"reason",
+	)
+	failoverDuration = newHistogram(
+		"failover_duration_seconds",
+		"The time from carrier loss seen to traffic switched, for each failover since bondd started.",
+		"bond",
+	)
+	lastFailover = gauge(
+		"last_failover_timestamp_seconds",
+		"The time of the last switch of the bond's traffic; absent until there was one.",
+		"bond",
+	)
 
-	slaveInfo           = gauge("slave_info", "The driver and the permanent Ethernet address of the slave's card; the value is always 1.", "bond", "slave", "driver", "permanent_mac")
-	slavePresent        = gauge("slave_present", "Whether the slave's card is in the machine.", "bond", "slave")
-	slaveActive         = gauge("slave_active", "Whether the slave carries the bond's traffic, or a share of it.", "bond", "slave")
-	slaveLinkUp         = gauge("slave_link_up", "Whether the slave has a link.", "bond", "slave")
-	slaveDetached       = gauge("slave_detached", "Whether the device of the slave's card no longer replies although its interface is there.", "bond", "slave")
-	slaveSuppressed     = gauge("slave_suppressed", "Whether the slave is held out of the bond because its link flaps.", "bond", "slave")
-	slavePenalty        = gauge("slave_penalty", "What flap damping counts against the slave: 1 for each failure, decaying.", "bond", "slave")
-	slaveParked         = gauge("slave_parked", "Whether the slave was taken out of the bond until its path is back.", "bond", "slave")
-	slaveSpeed          = gauge("slave_speed_bytes_per_second", "The speed of the slave's link, in each direction; absent while it is not known.", "bond", "slave")
-	slaveLinkFailures   = counter("slave_link_failures_total", "Losses of the slave's link that the kernel's bonding driver counted.", "bond", "slave")
-	slaveCarrierChanges = counter("slave_carrier_changes_total", "Changes of the slave's carrier, in either direction.", "bond", "slave")
+	slaveInfo = gauge(
+		"slave_info",
+		"The driver and the permanent Ethernet address of the slave's card; the value is always 1.",
+		"bond",
+		"slave",
+		"driver",
+		"permanent_mac",
+	)
+	slavePresent = gauge("slave_present", "Whether the slave's card is in the machine.", "bond", "slave")
+	slaveActive  = gauge(
+		"slave_active",
+		"Whether the slave carries the bond's traffic, or a share of it.",
+		"bond",
+		"slave",
+	)
+	slaveLinkUp   = gauge("slave_link_up", "Whether the slave has a link.", "bond", "slave")
+	slaveDetached = gauge(
+		"slave_detached",
+		"Whether the device of the slave's card no longer replies although its interface is there.",
+		"bond",
+		"slave",
+	)
+	slaveSuppressed = gauge(
+		"slave_suppressed",
+		"Whether the slave is held out of the bond because its link flaps.",
+		"bond",
+		"slave",
+	)
+	slavePenalty = gauge(
+		"slave_penalty",
+		"What flap damping counts against the slave: 1 for each failure, decaying.",
+		"bond",
+		"slave",
+	)
+	slaveParked = gauge(
+		"slave_parked",
+		"Whether the slave was taken out of the bond until its path is back.",
+		"bond",
+		"slave",
+	)
+	slaveSpeed = gauge(
+		"slave_speed_bytes_per_second",
+		"The speed of the slave's link, in each direction; absent while it is not known.",
+		"bond",
+		"slave",
+	)
+	slaveLinkFailures = counter(
+		"slave_link_failures_total",
+		"Losses of the slave's link that the kernel's bonding driver counted.",
+		"bond",
+		"slave",
+	)
+	slaveCarrierChanges = counter(
+		"slave_carrier_changes_total",
+		"Changes of the slave's carrier, in either direction.",
+		"bond",
+		"slave",
+	)
 
-	slaveForwarding = gauge("slave_forwarding_delay_seconds", "How long the switch port took from the link to the first reply of a path, when the link last came; absent while it is not known.", "bond", "slave")
-	slavePathUp     = gauge("slave_path_up", "Whether the target answers the probes from the slave; absent while nothing is known.", "bond", "slave", "target")
-	pathProbes      = counter("path_probes_total", "Probes of the way from the slave to the target: answered, missed for want of an answer in time, or failed to be sent.", "bond", "slave", "target", "result")
-	pathRTT         = gauge("path_rtt_seconds", "The time from the last answered probe to its answer; absent until there was one.", "bond", "slave", "target")
+	slaveForwarding = gauge(
+		"slave_forwarding_delay_seconds",
+		"How long the switch port took from the link to the first reply of a path, when the link last came; absent while it is not known.",
+		"bond",
+		"slave",
+	)
+	slavePathUp = gauge(
+		"slave_path_up",
+		"Whether the target answers the probes from the slave; absent while nothing is known.",
+		"bond",
+		"slave",
+		"target",
+	)
+	pathProbes = counter(
+		"path_probes_total",
+		"Probes of the way from the slave to the target: answered, missed for want of an answer in time, or failed to be sent.",
+		"bond",
+		"slave",
+		"target",
+		"result",
+	)
+	pathRTT = gauge(
+		"path_rtt_seconds",
+		"The time from the last answered probe to its answer; absent until there was one.",
+		"bond",
+		"slave",
+		"target",
+	)
 
-	lacpPartnerInfo  = gauge("lacp_partner_info", "The partner of the bond's active aggregator; the value is always 1. The address 00:00:00:00:00:00 means that there is none.", "bond", "partner_mac", "partner_key", "actor_key", "aggregator")
+	lacpPartnerInfo = gauge(
+		"lacp_partner_info",
+		"The partner of the bond's active aggregator; the value is always 1. The address 00:00:00:00:00:00 means that there is none.",
+		"bond",
+		"partner_mac",
+		"partner_key",
+		"actor_key",
+		"aggregator",
+	)
 	lacpPorts        = gauge("lacp_ports", "The number of slaves in the bond's active aggregator.", "bond")
-	slaveLACPCarries = gauge("slave_lacp_carries", "Whether traffic passes by the slave in both directions, by what both ends say over LACP.", "bond", "slave")
-	slaveLACPState   = gauge("slave_lacp_state", "Whether this is how far the slave and the other end have agreed over LACP.", "bond", "slave", "state")
+	slaveLACPCarries = gauge(
+		"slave_lacp_carries",
+		"Whether traffic passes by the slave in both directions, by what both ends say over LACP.",
+		"bond",
+		"slave",
+	)
+	slaveLACPState = gauge(
+		"slave_lacp_state",
+		"Whether this is how far the slave and the other end have agreed over LACP.",
+		"bond",
+		"slave",
+		"state",
+	)
 
-	pollErrors    = counter("poll_errors_total", "Polls of the slave's link state without a reply from its driver.", "bond", "slave")
-	polls         = counter("polls_total", "Polls of the link state of all slaves.")
-	pollDuration  = newHistogram("poll_duration_seconds", "The time that one poll of the link state of all slaves took.")
-	disagreements = counter("link_disagreements_total", "Polls that found another link state than the kernel's events had told.")
-	kernelWrites  = counter("kernel_writes_total", "Write requests sent to the kernel, refused ones included; a bond that is as configured gets none.")
-	resyncs       = counter("netlink_resyncs_total", "Full reads of the kernel's state after events were lost or could not be understood.")
+	pollErrors = counter(
+		"poll_errors_total",
+		"Polls of the slave's link state without a reply from its driver.",
+		"bond",
+		"slave",
+	)
+	polls        = counter("polls_total", "Polls of the link state of all slaves.")
+	pollDuration = newHistogram(
+		"poll_duration_seconds",
+		"The time that one poll of the link state of all slaves took.",
+	)
+	disagreements = counter(
+		"link_disagreements_total",
+		"Polls that found another link state than the kernel's events had told.",
+	)
+	kernelWrites = counter(
+		"kernel_writes_total",
+		"Write requests sent to the kernel, refused ones included; a bond that is as configured gets none.",
+	)
+	resyncs = counter(
+		"netlink_resyncs_total",
+		"Full reads of the kernel's state after events were lost or could not be understood.",
+	)
 
-	hardwareVerdict = gauge("hardware_verdict", "Whether this is the verdict on the machine's network cards.", "verdict")
+	hardwareVerdict = gauge(
+		"hardware_verdict",
+		"Whether this is the verdict on the machine's network cards.",
+		"verdict",
+	)
 
-	configDrift       = gauge("config_drift", "The number of settings in the kernel that differ from the running configuration.")
-	configError       = gauge("config_error", "Whether the configuration file that should run has an error, so that another configuration runs in its place.")
-	configUnconfirmed = gauge("config_unconfirmed", "Whether the running configuration is on trial and awaits confirmation.")
-	configRollbacks   = counter("config_rollbacks_total", "Configurations that were undone, because they failed or were not confirmed.")
+	configDrift = gauge(
+		"config_drift",
+		"The number of settings in the kernel that differ from the running configuration.",
+	)
+	configError = gauge(
+		"config_error",
+		"Whether the configuration file that should run has an error, so that another configuration runs in its place.",
+	)
+	configUnconfirmed = gauge(
+		"config_unconfirmed",
+		"Whether the running configuration is on trial and awaits confirmation.",
+	)
+	configRollbacks = counter(
+		"config_rollbacks_total",
+		"Configurations that were undone, because they failed or were not confirmed.",
+	)
 )
 
 // present are the metrics that say how bonds and slaves are now. Those are not
@@ -141,7 +295,8 @@ var present = func() map[*prometheus.Desc]bool {
 	set := make(map[*prometheus.Desc]bool)
 	for _, m := range []metric{
 		bondUp, bondDegraded, bondSlavesUp,
-		slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveForwarding, slavePathUp,
+		slavePresent, slaveActive, slaveLinkUp, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed,
+		slaveForwarding, slavePathUp,
 		lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
 	} {
 		set[m.desc] = true
@@ -170,18 +325,57 @@ func transmit(name, help string, value func(*state.Counters) uint64) traffic {
 var traffics = []traffic{
 	receive("packets", "Packets that the slave received.", func(c *state.Counters) uint64 { return c.RxPackets }),
 	receive("bytes", "Bytes that the slave received.", func(c *state.Counters) uint64 { return c.RxBytes }),
-	receive("errors", "Packets that the slave received with an error of any kind.", func(c *state.Counters) uint64 { return c.RxErrors }),
-	receive("dropped", "Received packets that were dropped or missed for want of room.", func(c *state.Counters) uint64 { return c.RxDropped }),
-	receive("overruns", "Received packets that overran the slave's own buffer.", func(c *state.Counters) uint64 { return c.RxOverruns }),
-	receive("frame_errors", "Received packets with a wrong length, checksum or alignment.", func(c *state.Counters) uint64 { return c.RxFrame }),
-	receive("nohandler", "Packets that arrived for nobody, as they do on a standby; this is no fault.", func(c *state.Counters) uint64 { return c.RxNoHandler }),
+	receive(
+		"errors",
+		"Packets that the slave received with an error of any kind.",
+		func(c *state.Counters) uint64 { return c.RxErrors },
+	),
+	receive(
+		"dropped",
+		"Received packets that were dropped or missed for want of room.",
+		func(c *state.Counters) uint64 { return c.RxDropped },
+	),
+	receive(
+		"overruns",
+		"Received packets that overran the slave's own buffer.",
+		func(c *state.Counters) uint64 { return c.RxOverruns },
+	),
+	receive(
+		"frame_errors",
+		"Received packets with a wrong length, checksum or alignment.",
+		func(c *state.Counters) uint64 { return c.RxFrame },
+	),
+	receive(
+		"nohandler",
+		"Packets that arrived for nobody, as they do on a standby; this is no fault.",
+		func(c *state.Counters) uint64 { return c.RxNoHandler },
+	),
 	transmit("packets", "Packets that the slave sent.", func(c *state.Counters) uint64 { return c.TxPackets }),
 	transmit("bytes", "Bytes that the slave sent.", func(c *state.Counters) uint64 { return c.TxBytes }),
-	transmit("errors", "Packets that the slave could not send, for an error of any kind.", func(c *state.Counters) uint64 { return c.TxErrors }),
-	transmit("dropped", "Packets that were dropped before the slave could send them.", func(c *state.Counters) uint64 { return c.TxDropped }),
-	transmit("overruns", "Packets to be sent that underran the slave's own buffer.", func(c *state.Counters) uint64 { return c.TxOverruns }),
-	transmit("carrier_errors", "Packets lost because the carrier was lost or the transmission aborted.", func(c *state.Counters) uint64 { return c.TxCarrier }),
-	{counter("slave_collisions_total", "Collisions while the slave was sending.", "bond", "slave"), func(c *state.Counters) uint64 { return c.Collisions }},
+	transmit(
+		"errors",
+		"Packets that the slave could not send, for an error of any kind.",
+		func(c *state.Counters) uint64 { return c.TxErrors },
+	),
+	transmit(
+		"dropped",
+		"Packets that were dropped before the slave could send them.",
+		func(c *state.Counters) uint64 { return c.TxDropped },
+	),
+	transmit(
+		"overruns",
+		"Packets to be sent that underran the slave's own buffer.",
+		func(c *state.Counters) uint64 { return c.TxOverruns },
+	),
+	transmit(
+		"carrier_errors",
+		"Packets lost because the carrier was lost or the transmission aborted.",
+		func(c *state.Counters) uint64 { return c.TxCarrier },
+	),
+	{
+		counter("slave_collisions_total", "Collisions while the slave was sending.", "bond", "slave"),
+		func(c *state.Counters) uint64 { return c.Collisions },
+	},
 }
 
 // Describe implements prometheus.Collector.
@@ -189,9 +383,11 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range []metric{
 		snapshotAge,
 		buildInfo, bondInfo, bondUp, bondDegraded, bondSlavesConfigured, bondSlavesUp, failovers, lastFailover,
-		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveDetached, slaveSuppressed, slavePenalty, slaveParked, slaveSpeed, slaveForwarding, slaveLinkFailures, slaveCarrierChanges,
+		slaveInfo, slavePresent, slaveActive, slaveLinkUp, slaveDetached, slaveSuppressed, slavePenalty, slaveParked,
+		slaveSpeed, slaveForwarding, slaveLinkFailures, slaveCarrierChanges,
 		slavePathUp, pathProbes, pathRTT, lacpPartnerInfo, lacpPorts, slaveLACPCarries, slaveLACPState,
-		pollErrors, polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError, configUnconfirmed, configRollbacks,
+		pollErrors, polls, disagreements, kernelWrites, resyncs, hardwareVerdict, configDrift, configError,
+		configUnconfirmed, configRollbacks,
 	} {
 		ch <- m.desc
 	}
@@ -258,7 +454,15 @@ func collectBond(ch chan<- prometheus.Metric, b *state.Bond) {
 		lastFailover.send(ch, float64(b.LastFailover.UnixMilli())/1000, b.Name)
 	}
 	if l := b.LACP; l != nil {
-		lacpPartnerInfo.send(ch, 1, b.Name, net.HardwareAddr(l.PartnerMAC[:]).String(), strconv.Itoa(l.PartnerKey), strconv.Itoa(l.ActorKey), strconv.Itoa(l.Aggregator))
+		lacpPartnerInfo.send(
+			ch,
+			1,
+			b.Name,
+			net.HardwareAddr(l.PartnerMAC[:]).String(),
+			strconv.Itoa(l.PartnerKey),
+			strconv.Itoa(l.ActorKey),
+			strconv.Itoa(l.Aggregator),
+		)
 		lacpPorts.send(ch, float64(l.Ports), b.Name)
 	}
 	for i := range b.Slaves {

@@ -597,7 +597,8 @@ func (r *rounds) cards() []card {
 	for _, s := range r.slaves {
 		cards = append(cards, s.card())
 	}
-	if r.bond.Index != 0 && !r.bond.Quiet && slices.ContainsFunc(r.targets, func(t round) bool { return t.own.IsValid() }) {
+	if r.bond.Index != 0 && !r.bond.Quiet &&
+		slices.ContainsFunc(r.targets, func(t round) bool { return t.own.IsValid() }) {
 		cards = append(cards, r.bondCard())
 	}
 	return cards

@@ -23,7 +23,8 @@ type Bond struct {
 
 // equal reports whether two bonds are the same.
 func (b *Bond) equal(other *Bond) bool {
-	return b.Index == other.Index && b.Quiet == other.Quiet && slices.Equal(b.Addresses, other.Addresses) && slices.Equal(b.Foreign, other.Foreign)
+	return b.Index == other.Index && b.Quiet == other.Quiet && slices.Equal(b.Addresses, other.Addresses) &&
+		slices.Equal(b.Foreign, other.Foreign)
 }
 
 // A form is what a probe has as its sender, as a bit. Which form goes where, and

@@ -141,7 +141,8 @@ func assemble(program []bpf.Instruction) ([]unix.SockFilter, error) {
 
 // watch puts a descriptor into the epoll set. Closing it takes it out.
 func (w *sockets) watch(fd int) error {
-	if err := unix.EpollCtl(w.set, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+	if err := unix.EpollCtl(w.set, unix.EPOLL_CTL_ADD, fd,
+		&unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
 		return fmt.Errorf("add to epoll set: %w", err)
 	}
 	return nil
@@ -310,7 +311,8 @@ func stamp(oob []byte) time.Time {
 		if err != nil {
 			break
 		}
-		if header.Level == unix.SOL_SOCKET && header.Type == unix.SO_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})) {
+		if header.Level == unix.SOL_SOCKET && header.Type == unix.SO_TIMESTAMPNS &&
+			len(data) >= int(unsafe.Sizeof(unix.Timespec{})) {
 			ts := *(*unix.Timespec)(unsafe.Pointer(&data[0]))
 			return time.Unix(ts.Unix())
 		}

@@ -30,7 +30,13 @@ const undoTime = 15 * time.Second
 // to go to keep the addresses they have. If a NIC cannot be enslaved, what was
 // done to that NIC is taken back, and the others go on. Any other refusal
 // concerns one setting only.
-func Execute(ctx context.Context, bond string, ops []state.Op, before *state.Network, do func(context.Context, state.Op) error) []Failure {
+func Execute(
+	ctx context.Context,
+	bond string,
+	ops []state.Op,
+	before *state.Network,
+	do func(context.Context, state.Op) error,
+) []Failure {
 	var failures []Failure
 	var done []state.Op
 	given := make(map[string]bool) // up for this plan
@@ -85,7 +91,13 @@ func single(op state.Op) bool {
 
 // undo takes back what was done, last first. What cannot be taken back is left:
 // the next plan starts from what is then there.
-func undo(ctx context.Context, done []state.Op, which func(state.Op) bool, before *state.Network, do func(context.Context, state.Op) error) {
+func undo(
+	ctx context.Context,
+	done []state.Op,
+	which func(state.Op) bool,
+	before *state.Network,
+	do func(context.Context, state.Op) error,
+) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 	defer cancel()
 	for _, op := range slices.Backward(done) {
@@ -171,7 +183,10 @@ func enslaved(l *state.Link, before *state.Network) []state.Op {
 	}
 	ops = append(ops, enslave)
 	if l.Slave.Prio != 0 {
-		ops = append(ops, state.SetSlaveOption{Slave: l.Name, Bond: master.Name, Option: "prio", Value: strconv.Itoa(l.Slave.Prio)})
+		ops = append(
+			ops,
+			state.SetSlaveOption{Slave: l.Name, Bond: master.Name, Option: "prio", Value: strconv.Itoa(l.Slave.Prio)},
+		)
 	}
 	return ops // the driver remembers the primary
 }

@@ -139,7 +139,10 @@ type losses struct {
 // no other route first, then the VLANs that were down.
 func (l *losses) of(links []*state.Link) (addresses, routes, downs []state.Op) {
 	var via []state.Op
-	marks := slices.ContainsFunc(l.net.Addresses, func(a state.Address) bool { return l.owned.Address(&a) == state.OwnerKernel })
+	marks := slices.ContainsFunc(
+		l.net.Addresses,
+		func(a state.Address) bool { return l.owned.Address(&a) == state.OwnerKernel },
+	)
 	for i, link := range links {
 		for j := range l.net.Addresses {
 			a := &l.net.Addresses[j]
@@ -188,7 +191,8 @@ func (l *losses) of(links []*state.Link) (addresses, routes, downs []state.Op) {
 
 func hasAddress(n *state.Network, link string, prefix netip.Prefix) bool {
 	l := n.Link(link)
-	return l != nil && slices.ContainsFunc(n.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix == prefix })
+	return l != nil &&
+		slices.ContainsFunc(n.Addresses, func(a state.Address) bool { return a.Index == l.Index && a.Prefix == prefix })
 }
 
 func hasRoute(n *state.Network, link string, r *state.Route) bool {

@@ -481,7 +481,8 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 	}
 	for _, op := range addressesBack {
 		a := op.(state.RestoreAddress)
-		if a.Link != p.name || !slices.ContainsFunc(want, func(w state.AddAddress) bool { return w.Prefix == a.Address.Prefix }) {
+		if a.Link != p.name ||
+			!slices.ContainsFunc(want, func(w state.AddAddress) bool { return w.Prefix == a.Address.Prefix }) {
 			p.add(op)
 		}
 	}
@@ -502,7 +503,8 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 	for _, op := range routesBack {
 		// One that is as wanted is bondd's from now on.
 		r, ok := op.(state.RestoreRoute)
-		if !ok || r.Link != p.name || !slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r.Route, w) }) {
+		if !ok || r.Link != p.name ||
+			!slices.ContainsFunc(wantRoutes, func(w state.AddRoute) bool { return sameRoute(r.Route, w) }) {
 			p.add(op)
 		}
 	}
@@ -513,7 +515,8 @@ func (p *planner) addresses(bond *state.Link, down bool) {
 // wanted, before others come.
 func (p *planner) removeAddresses(bond *state.Link, have []state.Address, want []state.AddAddress) {
 	goes := func(a *state.Address) bool {
-		return p.surplus(p.addressOwner(a)) && !slices.ContainsFunc(want, func(w state.AddAddress) bool { return matches(*a, w) })
+		return p.surplus(p.addressOwner(a)) &&
+			!slices.ContainsFunc(want, func(w state.AddAddress) bool { return matches(*a, w) })
 	}
 	var dels []state.Op
 	promote := false
@@ -527,7 +530,8 @@ func (p *planner) removeAddresses(bond *state.Link, have []state.Address, want [
 			// The kernel tells the first address of a network before the others,
 			// and takes the others with it.
 			b := &have[j]
-			promote = promote || a.Prefix.Addr().Is4() && b.Prefix.Addr().Is4() && a.Prefix.Masked() == b.Prefix.Masked() && !goes(b)
+			promote = promote ||
+				a.Prefix.Addr().Is4() && b.Prefix.Addr().Is4() && a.Prefix.Masked() == b.Prefix.Masked() && !goes(b)
 		}
 	}
 	if promote && !bond.Promotes {
@@ -638,7 +642,8 @@ func (p *planner) freeMetric(dst netip.Prefix, first, count int) int {
 
 // wantsRoute reports whether a route, whoever made it, goes by one of the bond's gateways.
 func (p *planner) wantsRoute(r *state.Route, index int) bool {
-	return r.Index == index && (slices.Contains(p.Bond.Gateways, r.Gateway) || p.Lease != nil && slices.Contains(p.Lease.Gateways, r.Gateway))
+	return r.Index == index &&
+		(slices.Contains(p.Bond.Gateways, r.Gateway) || p.Lease != nil && slices.Contains(p.Lease.Gateways, r.Gateway))
 }
 
 // lastAddress is the broadcast address of an IPv4 net, or invalid where it has
@@ -663,6 +668,11 @@ func leaseAddress(bond string, l *Lease, now time.Time) state.AddAddress {
 	if !broadcast.IsValid() {
 		broadcast = lastAddress(l.Prefix)
 	}
-	return state.AddAddress{Link: bond, Prefix: l.Prefix, Broadcast: broadcast, Lifetime: l.Expires.Sub(now).Truncate(time.Second),
-		Protocol: state.ProtocolLease}
+	return state.AddAddress{
+		Link:      bond,
+		Prefix:    l.Prefix,
+		Broadcast: broadcast,
+		Lifetime:  l.Expires.Sub(now).Truncate(time.Second),
+		Protocol:  state.ProtocolLease,
+	}
 }

@@ -76,7 +76,16 @@ func mends(t *Target, n *state.Network, bond *state.Link) []mend {
 		for _, l := range slaves {
 			if m, ok := macs[l.Index]; ok && kept(l) && active == (l.Index == bond.Bond.ActiveSlave) {
 				rigid := slices.Contains(t.Rigid, l.Name)
-				list = append(list, mend{slave: l, mac: m, wait: slices.Contains(t.Stuck, l.Name), leave: active && rigid && t.Bond.Mode() == bonding.ActiveBackup && spare(slaves, l, macs) != nil})
+				list = append(
+					list,
+					mend{
+						slave: l,
+						mac:   m,
+						wait:  slices.Contains(t.Stuck, l.Name),
+						leave: active && rigid && t.Bond.Mode() == bonding.ActiveBackup &&
+							spare(slaves, l, macs) != nil,
+					},
+				)
 			}
 		}
 	}
@@ -187,7 +196,8 @@ func (a *arrangement) active() *state.Link {
 
 // known reports whether the driver may have given a slave this address.
 func (a *arrangement) known(m state.MAC) bool {
-	return m == a.bond.MAC || slices.ContainsFunc(a.slaves, func(l *state.Link) bool { return l.Slave.EnslavedMAC == m })
+	return m == a.bond.MAC ||
+		slices.ContainsFunc(a.slaves, func(l *state.Link) bool { return l.Slave.EnslavedMAC == m })
 }
 
 // lasts reports whether a slave had the same address at the read before, under
@@ -197,7 +207,9 @@ func (a *arrangement) lasts(l *state.Link) bool {
 		return false
 	}
 	b, o := a.before.LinkByIndex(a.bond.Index), a.before.LinkByIndex(l.Index)
-	return b != nil && b.Bond != nil && b.Bond.ActiveSlave == a.bond.Bond.ActiveSlave && b.MAC == a.bond.MAC && o != nil && o.MAC == l.MAC
+	return b != nil && b.Bond != nil && b.Bond.ActiveSlave == a.bond.Bond.ActiveSlave && b.MAC == a.bond.MAC &&
+		o != nil &&
+		o.MAC == l.MAC
 }
 
 // set plans an address for a slave that has the wrong one.

@@ -45,21 +45,24 @@ type Bond struct {
 	ForeignAddresses []netip.Prefix `json:"foreign_addresses"`
 	ForeignRoutes    []Route        `json:"foreign_routes"`
 
-	DHCP        string         `json:"dhcp"`         // state of the DHCP client in words; empty where there is none
-	ActiveSlave string         `json:"active_slave"` // empty where none, or where the mode has none
-	Degraded    bool           `json:"degraded"`     // fewer usable slaves than configured, or a redundancy that is not there
-	Problem     string         `json:"problem"`      // why it is not up, or degraded; empty if neither
-	Options     state.Options  `json:"options"`      // as the kernel has them
-	Slaves      []Slave        `json:"slaves"`       // in the configured order of preference
-	Counters    state.Counters `json:"counters"`
+	DHCP        string `json:"dhcp"`         // state of the DHCP client in words; empty where there is none
+	ActiveSlave string `json:"active_slave"` // empty where none, or where the mode has none
+	// fewer usable slaves than configured, or a redundancy that is not there
+	Degraded bool           `json:"degraded"`
+	Problem  string         `json:"problem"` // why it is not up, or degraded; empty if neither
+	Options  state.Options  `json:"options"` // as the kernel has them
+	Slaves   []Slave        `json:"slaves"`  // in the configured order of preference
+	Counters state.Counters `json:"counters"`
 
-	PathPolicy string      `json:"path_policy"` // "all" or "any" of the paths have to be up; empty where none is checked
-	Chosen     string      `json:"chosen"`      // the slave that an operator asked for and that is kept for it; empty: none
-	LACP       *state.LACP `json:"lacp"`        // null in other modes than 802.3ad
+	PathPolicy string `json:"path_policy"` // "all" or "any" of the paths have to be up; empty where none is checked
+	// the slave that an operator asked for and that is kept for it; empty: none
+	Chosen string      `json:"chosen"`
+	LACP   *state.LACP `json:"lacp"` // null in other modes than 802.3ad
 
-	Failovers           map[state.Reason]uint64 `json:"failovers"`             // failovers since bondd's start, by reason
-	LastFailover        *time.Time              `json:"last_failover"`         // null: none yet
-	LastFailoverSeconds *float64                `json:"last_failover_seconds"` // carrier loss seen to switched; null: not known
+	Failovers    map[state.Reason]uint64 `json:"failovers"`     // failovers since bondd's start, by reason
+	LastFailover *time.Time              `json:"last_failover"` // null: none yet
+	// carrier loss seen to switched; null: not known
+	LastFailoverSeconds *float64 `json:"last_failover_seconds"`
 }
 
 // A Route is a route of the kernel's main table.
@@ -100,27 +103,32 @@ type Slave struct {
 	CarrierChanges         uint64         `json:"carrier_changes"`
 	Counters               state.Counters `json:"counters"`
 
-	Prio           int        `json:"prio"`             // preference beside the configured order; higher is preferred
-	Paths          []Path     `json:"paths"`            // one for each target, in the configured order
-	Quiet          bool       `json:"quiet"`            // parked and down, so that a switch with a static group sends nothing to it
-	Parked         bool       `json:"parked"`           // out of the bond until its path is back: the mode has no other way to spare it
-	Penalty        float64    `json:"penalty"`          // of flap damping; 0 without damping
-	ReuseAt        *time.Time `json:"reuse_at"`         // when it is no longer held out if it does not fail again; null: it is not held out
+	Prio  int    `json:"prio"`  // preference beside the configured order; higher is preferred
+	Paths []Path `json:"paths"` // one for each target, in the configured order
+	// parked and down, so that a switch with a static group sends nothing to it
+	Quiet bool `json:"quiet"`
+	// out of the bond until its path is back: the mode has no other way to spare it
+	Parked  bool    `json:"parked"`
+	Penalty float64 `json:"penalty"` // of flap damping; 0 without damping
+	// when it is no longer held out if it does not fail again; null: it is not held out
+	ReuseAt        *time.Time `json:"reuse_at"`
 	ReuseInSeconds *float64   `json:"reuse_in_seconds"` // from Status.Time to then
 	Lacks          []string   `json:"lacks"`            // sentences: what the bond relies on in it and it does not have
 	Deaf           bool       `json:"deaf"`             // for lack of that it receives nothing for the bond
-	FastLinkDown   string     `json:"fast_link_down"`   // whether the card tells of a lost link at once: "on", "not offered", or why not
-	LACP           *LACPPort  `json:"lacp"`             // null in other modes than 802.3ad
+	// whether the card tells of a lost link at once: "on", "not offered", or why not
+	FastLinkDown string    `json:"fast_link_down"`
+	LACP         *LACPPort `json:"lacp"` // null in other modes than 802.3ad
 }
 
 // A Path is the way from a slave to a target, as the probes found it.
 type Path struct {
-	Target     netip.Addr `json:"target"`
-	State      string     `json:"state"`       // "unknown", "up", "missing" (unanswered, but not often enough yet) or "down"
-	RTTSeconds *float64   `json:"rtt_seconds"` // of the last answer; null: there was none yet
-	Answered   uint64     `json:"answered"`    // probes
-	Missed     uint64     `json:"missed"`      // probes without an answer in time
-	Failed     uint64     `json:"failed"`      // probes that could not be sent
+	Target netip.Addr `json:"target"`
+	// "unknown", "up", "missing" (unanswered, but not often enough yet) or "down"
+	State      string   `json:"state"`
+	RTTSeconds *float64 `json:"rtt_seconds"` // of the last answer; null: there was none yet
+	Answered   uint64   `json:"answered"`    // probes
+	Missed     uint64   `json:"missed"`      // probes without an answer in time
+	Failed     uint64   `json:"failed"`      // probes that could not be sent
 }
 
 // Config says which configuration runs and how well.
@@ -262,7 +270,13 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 		slave.ReuseInSeconds = &left
 	}
 	for _, p := range s.Paths {
-		path := Path{Target: p.Target, State: p.State.String(), Answered: p.Answered, Missed: p.Missed, Failed: p.Failed}
+		path := Path{
+			Target:   p.Target,
+			State:    p.State.String(),
+			Answered: p.Answered,
+			Missed:   p.Missed,
+			Failed:   p.Failed,
+		}
 		if p.RTT > 0 {
 			rtt := p.RTT.Seconds()
 			path.RTTSeconds = &rtt

@@ -15,7 +15,17 @@ import (
 func Changes(old, new *state.Snapshot) []state.Event {
 	var evs []state.Event
 	add := func(bond, slave, kind string, good bool, format string, args ...any) {
-		evs = append(evs, state.Event{Time: new.Time, Bond: bond, Slave: slave, Kind: kind, Good: good, Message: fmt.Sprintf(format, args...)})
+		evs = append(
+			evs,
+			state.Event{
+				Time:    new.Time,
+				Bond:    bond,
+				Slave:   slave,
+				Kind:    kind,
+				Good:    good,
+				Message: fmt.Sprintf(format, args...),
+			},
+		)
 	}
 	if !old.Config.Applied && new.Config.Applied {
 		if new.Config.Error != "" {
@@ -26,12 +36,21 @@ func Changes(old, new *state.Snapshot) []state.Event {
 	if old.Hardware.Verdict != new.Hardware.Verdict {
 		why := ""
 		for _, f := range new.Hardware.Findings {
-			if string(f.Severity) == string(new.Hardware.Verdict) && f.Severity != hwprobe.SeverityPass || f.Check == state.CheckInventory {
+			if string(f.Severity) == string(new.Hardware.Verdict) && f.Severity != hwprobe.SeverityPass ||
+				f.Check == state.CheckInventory {
 				why = ": " + f.Message
 				break
 			}
 		}
-		add("", "", "hardware", new.Hardware.Verdict == hwprobe.VerdictPass, "hardware check: %s%s", new.Hardware.Verdict, why)
+		add(
+			"",
+			"",
+			"hardware",
+			new.Hardware.Verdict == hwprobe.VerdictPass,
+			"hardware check: %s%s",
+			new.Hardware.Verdict,
+			why,
+		)
 	}
 	for i := range new.Bonds {
 		nb := &new.Bonds[i]
@@ -63,7 +82,15 @@ func Changes(old, new *state.Snapshot) []state.Event {
 			}
 			switch {
 			case !o.Suppressed && n.Suppressed:
-				add(nb.Name, n.Name, "damping", false, "%s flaps and is held out for %s", n.Name, n.ReuseAt.Sub(new.Time).Round(time.Second))
+				add(
+					nb.Name,
+					n.Name,
+					"damping",
+					false,
+					"%s flaps and is held out for %s",
+					n.Name,
+					n.ReuseAt.Sub(new.Time).Round(time.Second),
+				)
 			case o.Suppressed && !n.Suppressed:
 				add(nb.Name, n.Name, "damping", true, "%s may be used again", n.Name)
 			}
@@ -112,7 +139,15 @@ func Changes(old, new *state.Snapshot) []state.Event {
 			switch {
 			case slices.Contains(nb.Addresses, a):
 			case slices.Contains(ob.Foreign.Addresses, a):
-				add(nb.Name, "", "address", true, "%s no longer has address %s, which was another program's", nb.Name, a)
+				add(
+					nb.Name,
+					"",
+					"address",
+					true,
+					"%s no longer has address %s, which was another program's",
+					nb.Name,
+					a,
+				)
 			default:
 				add(nb.Name, "", "address", false, "%s lost address %s", nb.Name, a)
 			}

@@ -27,14 +27,15 @@ type Failover struct {
 // Spans are the times from one moment of a failover to another, in seconds. Null:
 // one of the moments is not known, or the clock was set back between them.
 type Spans struct {
-	CarrierLostToEventRead   *float64 `json:"carrier_lost_to_event_read"` // the kernel's share before
-	EventReadToDecided       *float64 `json:"event_read_to_decided"`
-	DecidedToWritten         *float64 `json:"decided_to_written"`    // the kernel's own work, and waiting for its lock
-	EventReadToWritten       *float64 `json:"event_read_to_written"` // what bondd counts as the failover's duration
-	WrittenToAgreed          *float64 `json:"written_to_agreed"`
-	WrittenToFirstPacket     *float64 `json:"written_to_first_packet"`
-	CarrierLostToWritten     *float64 `json:"carrier_lost_to_written"`
-	CarrierLostToFirstPacket *float64 `json:"carrier_lost_to_first_packet"` // no shorter than the gap in the traffic, which may have begun later
+	CarrierLostToEventRead *float64 `json:"carrier_lost_to_event_read"` // the kernel's share before
+	EventReadToDecided     *float64 `json:"event_read_to_decided"`
+	DecidedToWritten       *float64 `json:"decided_to_written"`    // the kernel's own work, and waiting for its lock
+	EventReadToWritten     *float64 `json:"event_read_to_written"` // what bondd counts as the failover's duration
+	WrittenToAgreed        *float64 `json:"written_to_agreed"`
+	WrittenToFirstPacket   *float64 `json:"written_to_first_packet"`
+	CarrierLostToWritten   *float64 `json:"carrier_lost_to_written"`
+	// no shorter than the gap in the traffic, which may have begun later
+	CarrierLostToFirstPacket *float64 `json:"carrier_lost_to_first_packet"`
 }
 
 // HistoryFrom returns the newest failovers of a snapshot, at most limit of them;

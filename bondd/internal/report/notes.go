@@ -59,8 +59,11 @@ func (s Slave) Notes() []Note {
 		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: lack})
 	}
 	if d := s.ForwardingDelaySeconds; d != nil && *d > edgePort && s.LinkUp {
-		notes = append(notes, Note{Level: hwprobe.SeverityWarn, Text: fmt.Sprintf("its switch port forwarded %s after its link came: "+
-			"it is not an edge port; make it one (portfast) if nothing but this machine is behind it", Took(*d))})
+		notes = append(
+			notes,
+			Note{Level: hwprobe.SeverityWarn, Text: fmt.Sprintf("its switch port forwarded %s after its link came: "+
+				"it is not an edge port; make it one (portfast) if nothing but this machine is behind it", Took(*d))},
+		)
 	}
 	if p := s.LACP; p != nil && s.LinkUp {
 		notes = append(notes, p.note())
@@ -87,7 +90,10 @@ func (p *LACPPort) note() Note {
 	case state.LACPAgreed:
 		return Note{Level: hwprobe.SeverityPass, Text: fmt.Sprintf("LACP has agreed, aggregator %d", p.Aggregator)}
 	case state.LACPStandby:
-		return Note{Level: hwprobe.SeverityWarn, Text: fmt.Sprintf("LACP: in aggregator %d, which is not in use: it only stands by", p.Aggregator)}
+		return Note{
+			Level: hwprobe.SeverityWarn,
+			Text:  fmt.Sprintf("LACP: in aggregator %d, which is not in use: it only stands by", p.Aggregator),
+		}
 	case state.LACPHalfOpen:
 		return Note{Level: hwprobe.SeverityFail, Text: "half-open: " + p.Problem}
 	case state.LACPNoPartner:
@@ -176,7 +182,12 @@ func (p *LACPPort) PartnerText() string {
 
 // plainBits are the words of ip -details link for the standard's names, where
 // they differ (iproute2, ip/iplink_bond_slave.c).
-var plainBits = map[string]string{"activity": "active", "timeout": "short timeout", "aggregation": "aggregating", "synchronization": "in sync"}
+var plainBits = map[string]string{
+	"activity":        "active",
+	"timeout":         "short timeout",
+	"aggregation":     "aggregating",
+	"synchronization": "in sync",
+}
 
 func portText(bits []string) string {
 	if len(bits) == 0 {

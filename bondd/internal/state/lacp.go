@@ -8,9 +8,10 @@ const (
 	LACPAgreed      LACPState = "agreed"      // traffic passes in both directions
 	LACPNegotiating LACPState = "negotiating" // both ends are about to agree
 	LACPStandby     LACPState = "standby"     // in another aggregator than the one in use
-	LACPHalfOpen    LACPState = "half-open"   // the link is up, and one end does not hear the other or does not take its traffic
-	LACPNoPartner   LACPState = "no-partner"  // nobody at the other end of the whole bond speaks LACP
-	LACPDown        LACPState = "down"        // there is no link
+	// the link is up, and one end does not hear the other or does not take its traffic
+	LACPHalfOpen  LACPState = "half-open"
+	LACPNoPartner LACPState = "no-partner" // nobody at the other end of the whole bond speaks LACP
+	LACPDown      LACPState = "down"       // there is no link
 )
 
 // LACPStates lists every LACPState.

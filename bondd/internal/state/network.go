@@ -51,7 +51,9 @@ type Link struct {
 	Carrier      bool // IFLA_CARRIER: the cable is in and the far end is there
 	NoARP        bool // IFF_NOARP: it neither asks nor answers
 	IPv6         bool // IPv6 runs on it (sysctl disable_ipv6)
-	Promotes     bool // when the first address of an IPv4 network goes, the next takes its place (sysctl promote_secondaries)
+	// when the first address of an IPv4 network goes, the next takes its place (sysctl
+	// promote_secondaries)
+	Promotes bool
 
 	CarrierChanges uint64 // IFLA_CARRIER_CHANGES: both directions since the interface was made
 	Counters       Counters
@@ -118,7 +120,16 @@ const (
 	PortExpired                               // has heard nothing for too long
 )
 
-var portWords = [...]string{"activity", "timeout", "aggregation", "synchronization", "collecting", "distributing", "defaulted", "expired"}
+var portWords = [...]string{
+	"activity",
+	"timeout",
+	"aggregation",
+	"synchronization",
+	"collecting",
+	"distributing",
+	"defaulted",
+	"expired",
+}
 
 // Words lists the bits that are set, by their names in the standard.
 func (p PortState) Words() []string {
@@ -192,8 +203,9 @@ type Address struct {
 	Permanent bool       // IFA_F_PERMANENT: has no lifetime
 	LinkLocal bool       // scope link
 	Protocol  int        // IFA_PROTO: who added it; 0: did not say, or the kernel is older than 5.18
-	Created   uint32     // in hundredths of a second since the machine's start: tells it from a later one of the same prefix
-	Message   string     // the kernel's own, where the address may have to be put back
+	// in hundredths of a second since the machine's start: tells it from a later one of the same prefix
+	Created uint32
+	Message string // the kernel's own, where the address may have to be put back
 }
 
 // A Route is a route of the main table (RTM_NEWROUTE).

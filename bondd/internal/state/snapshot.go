@@ -142,9 +142,10 @@ func (s PathState) MarshalText() ([]byte, error) { return []byte(s.String()), ni
 
 // A Path is the way from a slave to a target, as the probes found it.
 type Path struct {
-	Target   netip.Addr    `json:"target"`
-	State    PathState     `json:"state"`
-	Proven   bool          `json:"proven"` // it has replied return_after times in a row since the link came, and is not dead
+	Target netip.Addr `json:"target"`
+	State  PathState  `json:"state"`
+	// it has replied return_after times in a row since the link came, and is not dead
+	Proven   bool          `json:"proven"`
 	RTT      time.Duration `json:"rtt_ns"` // of the last answer; 0: there was none yet
 	Answered uint64        `json:"answered"`
 	Missed   uint64        `json:"missed"` // probes without an answer in time

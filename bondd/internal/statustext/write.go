@@ -45,7 +45,12 @@ func Write(w io.Writer, st *report.Status) error {
 			st.Age(), clock(st.Time))
 	}
 	if st.Config.Error != "" {
-		fmt.Fprintf(&b, "\nTHE CONFIGURATION FILE HAS AN ERROR: %s\nRunning instead: %s\n", st.Config.Error, st.Config.Source)
+		fmt.Fprintf(
+			&b,
+			"\nTHE CONFIGURATION FILE HAS AN ERROR: %s\nRunning instead: %s\n",
+			st.Config.Error,
+			st.Config.Source,
+		)
 	}
 	for i := range st.Bonds {
 		writeBond(&b, st, &st.Bonds[i])
@@ -60,7 +65,15 @@ func Write(w io.Writer, st *report.Status) error {
 }
 
 func writeBond(b *bytes.Buffer, st *report.Status, bond *report.Bond) {
-	fmt.Fprintf(b, "\n%s: %s, %s, mtu %d, ether %s\n", bond.Name, bond.Health(), bond.Mode, bond.MTU, cmp.Or(bond.MAC.String(), "none"))
+	fmt.Fprintf(
+		b,
+		"\n%s: %s, %s, mtu %d, ether %s\n",
+		bond.Name,
+		bond.Health(),
+		bond.Mode,
+		bond.MTU,
+		cmp.Or(bond.MAC.String(), "none"),
+	)
 	for _, a := range bond.Addresses {
 		family := "inet"
 		if a.Addr().Is6() {
@@ -78,7 +91,13 @@ func writeBond(b *bytes.Buffer, st *report.Status, bond *report.Bond) {
 		fmt.Fprintf(b, "    DHCP %s\n", bond.DHCP)
 	}
 	if miimon := bond.Options["miimon"]; miimon != "" {
-		fmt.Fprintf(b, "    link monitor every %s ms, up delay %s ms, down delay %s ms\n", miimon, cmp.Or(bond.Options["updelay"], "0"), cmp.Or(bond.Options["downdelay"], "0"))
+		fmt.Fprintf(
+			b,
+			"    link monitor every %s ms, up delay %s ms, down delay %s ms\n",
+			miimon,
+			cmp.Or(bond.Options["updelay"], "0"),
+			cmp.Or(bond.Options["downdelay"], "0"),
+		)
 	}
 	if targets := bond.PathText(); targets != "" {
 		fmt.Fprintf(b, "    has to answer every slave: %s\n", targets)
@@ -138,7 +157,12 @@ func writeSlave(b *bytes.Buffer, s *report.Slave) {
 	if !s.Present {
 		return
 	}
-	fmt.Fprintf(b, "        driver %s, permanent ether %s\n", cmp.Or(s.Driver, "unknown"), cmp.Or(s.PermanentMAC.String(), "unknown"))
+	fmt.Fprintf(
+		b,
+		"        driver %s, permanent ether %s\n",
+		cmp.Or(s.Driver, "unknown"),
+		cmp.Or(s.PermanentMAC.String(), "unknown"),
+	)
 	if s.Enslaved {
 		fmt.Fprintf(b, "        MII status %s, link failures %d", s.MIIStatus, s.LinkFailures)
 		if s.FastLinkDown != "" {
@@ -159,9 +183,26 @@ func writeSlave(b *bytes.Buffer, s *report.Slave) {
 // writeCounters has the words and the order of ifconfig.
 func writeCounters(b *bytes.Buffer, indent string, c *state.Counters) {
 	fmt.Fprintf(b, "%sRX packets %d  bytes %d (%s)\n", indent, c.RxPackets, c.RxBytes, report.Bytes(c.RxBytes))
-	fmt.Fprintf(b, "%sRX errors %d  dropped %d  overruns %d  frame %d\n", indent, c.RxErrors, c.RxDropped, c.RxOverruns, c.RxFrame)
+	fmt.Fprintf(
+		b,
+		"%sRX errors %d  dropped %d  overruns %d  frame %d\n",
+		indent,
+		c.RxErrors,
+		c.RxDropped,
+		c.RxOverruns,
+		c.RxFrame,
+	)
 	fmt.Fprintf(b, "%sTX packets %d  bytes %d (%s)\n", indent, c.TxPackets, c.TxBytes, report.Bytes(c.TxBytes))
-	fmt.Fprintf(b, "%sTX errors %d  dropped %d  overruns %d  carrier %d  collisions %d\n", indent, c.TxErrors, c.TxDropped, c.TxOverruns, c.TxCarrier, c.Collisions)
+	fmt.Fprintf(
+		b,
+		"%sTX errors %d  dropped %d  overruns %d  carrier %d  collisions %d\n",
+		indent,
+		c.TxErrors,
+		c.TxDropped,
+		c.TxOverruns,
+		c.TxCarrier,
+		c.Collisions,
+	)
 }
 
 func writeHardware(b *bytes.Buffer, st *report.Status) {
@@ -215,7 +256,16 @@ func writeFailovers(b *bytes.Buffer, st *report.Status) {
 		if len(st.Bonds) > 1 {
 			bond = s.Bond + ": "
 		}
-		fmt.Fprintf(b, "    %s  %-11s  %s%s (%s): %s", clock(s.When), report.Ago(st.Time.Sub(s.When)), bond, s.Title(), s.Reason, s.Cause)
+		fmt.Fprintf(
+			b,
+			"    %s  %-11s  %s%s (%s): %s",
+			clock(s.When),
+			report.Ago(st.Time.Sub(s.When)),
+			bond,
+			s.Title(),
+			s.Reason,
+			s.Cause,
+		)
 		if took := s.Seconds.EventReadToWritten; took != nil {
 			fmt.Fprintf(b, ", took %s", report.Took(*took))
 		}

@@ -143,7 +143,11 @@ func readOrder(w http.ResponseWriter, r *http.Request, order any, example string
 	case errors.Is(err, io.EOF):
 		return true
 	case errors.As(err, &tooLong):
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes: send %s", maxOrder, example))
+		refuse(
+			w,
+			http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("the body is longer than %d bytes: send %s", maxOrder, example),
+		)
 	default:
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("the body is not what is wanted (%v): send %s", err, example))
 	}
@@ -182,7 +186,14 @@ func (c *commander) failed(w http.ResponseWriter, command string, err error) {
 		refuse(w, http.StatusConflict, refusal.Why)
 	case errors.Is(err, context.DeadlineExceeded):
 		c.log.Error("http: "+command+" took too long", "err", err)
-		refuse(w, http.StatusGatewayTimeout, fmt.Sprintf("it was not done within %v, and may be done yet; /api/v1/status says where traffic is", commandLimit))
+		refuse(
+			w,
+			http.StatusGatewayTimeout,
+			fmt.Sprintf(
+				"it was not done within %v, and may be done yet; /api/v1/status says where traffic is",
+				commandLimit,
+			),
+		)
 	case errors.Is(err, context.Canceled): // the client is gone, or bondd stops
 		refuse(w, http.StatusServiceUnavailable, "it was cancelled")
 	default:

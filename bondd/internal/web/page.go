@@ -203,7 +203,12 @@ func stages(s report.Failover) []stage {
 	}
 	var drawn []stage
 	for _, m := range moments {
-		at := stage{Name: m.Name, Offset: report.Offset(m.At.Sub(first)), X: min(x(m.From), x(m.At)), Beyond: m.At.Sub(first) > width}
+		at := stage{
+			Name:   m.Name,
+			Offset: report.Offset(m.At.Sub(first)),
+			X:      min(x(m.From), x(m.At)),
+			Beyond: m.At.Sub(first) > width,
+		}
 		at.W = max(sliver, x(m.At)-at.X)
 		drawn = append(drawn, at)
 	}

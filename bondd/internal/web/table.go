@@ -96,9 +96,24 @@ var facts = []fact{
 	}},
 	{label: "Fast link down", rare: true, value: func(s *report.Slave) string { return s.FastLinkDown }},
 	{label: "Priority", rare: true, usual: "0", value: func(s *report.Slave) string { return strconv.Itoa(s.Prio) }},
-	{label: "Flap penalty", rare: true, usual: "0.0", value: func(s *report.Slave) string { return strconv.FormatFloat(s.Penalty, 'f', 1, 64) }},
-	{label: "LACP, this end", kind: "list", rare: true, value: func(s *report.Slave) string { return s.LACP.ActorText() }},
-	{label: "LACP, other end", kind: "list", rare: true, value: func(s *report.Slave) string { return s.LACP.PartnerText() }},
+	{
+		label: "Flap penalty",
+		rare:  true,
+		usual: "0.0",
+		value: func(s *report.Slave) string { return strconv.FormatFloat(s.Penalty, 'f', 1, 64) },
+	},
+	{
+		label: "LACP, this end",
+		kind:  "list",
+		rare:  true,
+		value: func(s *report.Slave) string { return s.LACP.ActorText() },
+	},
+	{
+		label: "LACP, other end",
+		kind:  "list",
+		rare:  true,
+		value: func(s *report.Slave) string { return s.LACP.PartnerText() },
+	},
 }
 
 func newTable(b report.Bond) table {

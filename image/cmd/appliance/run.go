@@ -43,9 +43,24 @@ type options struct {
 func parseOptions(args []string) (options, error) {
 	var o options
 	f := flag.NewFlagSet("appliance run", flag.ContinueOnError)
-	f.StringVar(&o.image, "image", "build/appliance.img", "boot the disk image `FILE`; it stays as it is, what the machine writes is gone in the end")
-	f.StringVar(&o.password, "password", "build/admin-password", "the `FILE` with the administrator's password, to tell where it is")
-	f.StringVar(&o.model, "nic-model", "virtio-net-pci", "`MODEL` of the network cards: e1000 (which in QEMU hears nothing for a second after each switch), pcnet, rtl8139, virtio-net-pci or vmxnet3")
+	f.StringVar(
+		&o.image,
+		"image",
+		"build/appliance.img",
+		"boot the disk image `FILE`; it stays as it is, what the machine writes is gone in the end",
+	)
+	f.StringVar(
+		&o.password,
+		"password",
+		"build/admin-password",
+		"the `FILE` with the administrator's password, to tell where it is",
+	)
+	f.StringVar(
+		&o.model,
+		"nic-model",
+		"virtio-net-pci",
+		"`MODEL` of the network cards: e1000 (which in QEMU hears nothing for a second after each switch), pcnet, rtl8139, virtio-net-pci or vmxnet3",
+	)
 	f.IntVar(&o.nics, "nics", 2, "`NUMBER` of network cards, named eth0, eth1, … here")
 	f.IntVar(&o.http, "http", 8080, "`PORT` of localhost that leads to the appliance's page")
 	f.StringVar(&o.firmware, "firmware", "bios", "bios or uefi")
@@ -166,7 +181,12 @@ func waitForPage(ctx context.Context, m *vm.VM, url string) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("%s does not answer after %v; the machine's console is in %s", url, bootLimit, consoleFile)
+			return fmt.Errorf(
+				"%s does not answer after %v; the machine's console is in %s",
+				url,
+				bootLimit,
+				consoleFile,
+			)
 		}
 	}
 }

@@ -88,9 +88,20 @@ func (d *disk) accepts(size int64) error {
 	case d.size == 0:
 		return fmt.Errorf("%s (%s) has no medium in it", d.path, d.model)
 	case d.sector != 512:
-		return fmt.Errorf("%s (%s) has sectors of %d bytes: the image boots only from disks with sectors of 512 bytes", d.path, d.model, d.sector)
+		return fmt.Errorf(
+			"%s (%s) has sectors of %d bytes: the image boots only from disks with sectors of 512 bytes",
+			d.path,
+			d.model,
+			d.sector,
+		)
 	case d.size < size:
-		return fmt.Errorf("%s (%s) is too small: it has %s, the image %s", d.path, d.model, gigabytes(d.size), gigabytes(size))
+		return fmt.Errorf(
+			"%s (%s) is too small: it has %s, the image %s",
+			d.path,
+			d.model,
+			gigabytes(d.size),
+			gigabytes(size),
+		)
 	}
 	return nil
 }
@@ -161,7 +172,8 @@ func model(dir string) string {
 	for _, file := range []string{"device/vendor", "device/model", "device/name"} {
 		b, err := os.ReadFile(filepath.Join(dir, file))
 		// A vendor in hexadecimal is a PCI identifier and tells a person nothing.
-		if text := strings.Join(strings.Fields(string(b)), " "); err == nil && text != "" && !strings.HasPrefix(text, "0x") {
+		if text := strings.Join(strings.Fields(string(b)), " "); err == nil && text != "" &&
+			!strings.HasPrefix(text, "0x") {
 			words = append(words, text)
 		}
 	}

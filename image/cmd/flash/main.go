@@ -45,7 +45,10 @@ func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout i
 	image := flags.String("image", "build/appliance.img", "the image to write, from `FILE`")
 	check := flags.Bool("check", false, "only say whether the disk can be written to; no image is needed")
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "usage: flash [-image FILE] /dev/sdX\n\nWrites the image of the appliance to a whole disk, after asking.\n\n")
+		fmt.Fprintf(
+			flags.Output(),
+			"usage: flash [-image FILE] /dev/sdX\n\nWrites the image of the appliance to a whole disk, after asking.\n\n",
+		)
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -137,7 +140,12 @@ func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout i
 		return fmt.Errorf("verify %s: %w", d.path, err)
 	}
 	if err := unix.IoctlSetInt(int(dst.Fd()), unix.BLKRRPART, 0); err != nil && !errors.Is(err, unix.ENOTTY) {
-		fmt.Fprintf(stdout, "the kernel still has the old partitions of %s in mind (%v): take the disk out and put it back before using them here\n", d.path, err)
+		fmt.Fprintf(
+			stdout,
+			"the kernel still has the old partitions of %s in mind (%v): take the disk out and put it back before using them here\n",
+			d.path,
+			err,
+		)
 	}
 	if err := dst.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)

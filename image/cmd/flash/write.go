@@ -47,7 +47,11 @@ func verify(ctx context.Context, dst *os.File, size int64, sum []byte, done func
 		return err
 	}
 	if got := hash.Sum(nil); string(got) != string(sum) {
-		return fmt.Errorf("it does not hold what was written: its SHA-256 is %x, the image's %x; the disk is damaged or smaller than it says", got, sum)
+		return fmt.Errorf(
+			"it does not hold what was written: its SHA-256 is %x, the image's %x; the disk is damaged or smaller than it says",
+			got,
+			sum,
+		)
 	}
 	return nil
 }

@@ -161,7 +161,10 @@ func send(cfg Config, stop *atomic.Bool) Result {
 	next := now()
 	for !stop.Load() {
 		if result.Packets == cfg.MaxPackets {
-			result.Error = fmt.Sprintf("%d packets were sent before the stream was stopped, set MaxPackets", result.Packets)
+			result.Error = fmt.Sprintf(
+				"%d packets were sent before the stream was stopped, set MaxPackets",
+				result.Packets,
+			)
 			break
 		}
 		binary.BigEndian.PutUint64(packet[:], uint64(result.Packets))
@@ -179,7 +182,12 @@ func send(cfg Config, stop *atomic.Bool) Result {
 // now returns the monotonic clock in nanoseconds.
 func now() int64 {
 	var ts unix.Timespec
-	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&ts)), 0) // cannot fail
+	_, _, _ = unix.RawSyscall(
+		unix.SYS_CLOCK_GETTIME,
+		unix.CLOCK_MONOTONIC,
+		uintptr(unsafe.Pointer(&ts)),
+		0,
+	) // cannot fail
 	return ts.Nano()
 }
 
@@ -187,7 +195,15 @@ func now() int64 {
 func sleepUntil(t int64) {
 	ts := unix.NsecToTimespec(t)
 	for {
-		_, _, errno := unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+		_, _, errno := unix.RawSyscall6(
+			unix.SYS_CLOCK_NANOSLEEP,
+			unix.CLOCK_MONOTONIC,
+			unix.TIMER_ABSTIME,
+			uintptr(unsafe.Pointer(&ts)),
+			0,
+			0,
+			0,
+		)
 		if errno != unix.EINTR {
 			return
 		}

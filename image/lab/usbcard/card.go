@@ -95,7 +95,10 @@ func (c *Card) connect() {
 func (c *Card) Die() {
 	c.t.Helper()
 	device := filepath.Join(c.port, "device")
-	c.release = holdLock(c.t, fmt.Sprintf("/dev/bus/usb/%03d/%03d", c.number(device, "busnum"), c.number(device, "devnum")))
+	c.release = holdLock(
+		c.t,
+		fmt.Sprintf("/dev/bus/usb/%03d/%03d", c.number(device, "busnum"), c.number(device, "devnum")),
+	)
 	c.removed = make(chan error, 1)
 	go func() { c.removed <- os.WriteFile(filepath.Join(c.port, "disable"), []byte("1"), 0) }()
 	netlab.Eventually(c.t, waitLimit, "card whose device is gone", func() bool {

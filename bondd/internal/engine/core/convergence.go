@@ -49,10 +49,14 @@ func (c *Core) compare(b *bond) {
 			continue
 		}
 		b.noted[d.Text] = c.now
-		c.ledger.moves = append(c.ledger.moves, state.Event{Time: c.now, Bond: b.cfg.Name, Slave: d.Slave, Kind: "config", Message: d.Text})
+		c.ledger.moves = append(
+			c.ledger.moves,
+			state.Event{Time: c.now, Bond: b.cfg.Name, Slave: d.Slave, Kind: "config", Message: d.Text},
+		)
 	}
 	for text, at := range b.noted {
-		if c.now.Sub(at) >= noteAgain && !slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool { return d.Text == text }) {
+		if c.now.Sub(at) >= noteAgain &&
+			!slices.ContainsFunc(b.differences, func(d reconcile.Difference) bool { return d.Text == text }) {
 			delete(b.noted, text)
 		}
 	}
@@ -155,8 +159,12 @@ func (c *Core) triedMACs(b *bond, ops []state.Op) {
 }
 
 func newConvergence() convergence {
-	return convergence{refused: make(map[string]string), rigid: make(map[string]bool), troubles: make(map[string]*trouble),
-		noted: make(map[string]time.Time)}
+	return convergence{
+		refused:  make(map[string]string),
+		rigid:    make(map[string]bool),
+		troubles: make(map[string]*trouble),
+		noted:    make(map[string]time.Time),
+	}
 }
 
 // rounds bounds how often a plan follows a plan between two ticks: a plan may

@@ -108,7 +108,13 @@ func New(cfg *config.Config, opts Options, now time.Time) *Core {
 	}
 	c.totals.PollDuration = state.NewHistogram(pollBuckets...)
 	for i, cfg := range cfg.Bonds {
-		b := &bond{cfg: cfg, rank: i, restrictions: newRestrictions(&cfg), account: newAccount(), pollErrors: make(map[string]uint64)}
+		b := &bond{
+			cfg:          cfg,
+			rank:         i,
+			restrictions: newRestrictions(&cfg),
+			account:      newAccount(),
+			pollErrors:   make(map[string]uint64),
+		}
 		for _, ref := range cfg.Slaves {
 			b.slaves = append(b.slaves, member{ref: ref, name: ref})
 		}
@@ -181,7 +187,8 @@ func (l Lease) apply(c *Core) {
 	b.dhcp, b.lease = l.Status, l.Lease
 	// An address that is there, be it from an earlier run of bondd, lives on.
 	if l.Lease != nil && slices.ContainsFunc(c.net.Addresses, func(a state.Address) bool {
-		return a.Index == b.index && a.Prefix == l.Lease.Prefix && !a.Permanent && (a.Protocol == 0 || a.Protocol == state.ProtocolLease)
+		return a.Index == b.index && a.Prefix == l.Lease.Prefix && !a.Permanent &&
+			(a.Protocol == 0 || a.Protocol == state.ProtocolLease)
 	}) {
 		c.out.Renewals = append(c.out.Renewals, reconcile.Renew(l.Bond, l.Lease, c.now))
 	}

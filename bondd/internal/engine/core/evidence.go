@@ -469,11 +469,19 @@ func (c *Core) view(b *bond) failover.Bond {
 			v.Primary = l.Index
 		}
 		known := c.links[l.Index]
-		s := failover.Slave{Index: l.Index, LinkUp: known.linkUp(), Detached: known.gone, MII: state.MIIDown, Prio: b.cfg.Prio[m.ref],
-			Parked: l.Slave == nil || slices.Contains(b.parked, l.Name), Excused: b.excused[l.Name]}
+		s := failover.Slave{
+			Index:    l.Index,
+			LinkUp:   known.linkUp(),
+			Detached: known.gone,
+			MII:      state.MIIDown,
+			Prio:     b.cfg.Prio[m.ref],
+			Parked:   l.Slave == nil || slices.Contains(b.parked, l.Name),
+			Excused:  b.excused[l.Name],
+		}
 		if l.Slave != nil {
 			s.MII = l.Slave.MIIStatus
-			s.Lagging = !s.LinkUp && !s.Detached && s.MII == state.MIIUp && known.up && c.now.Sub(known.changed) >= lagAfter
+			s.Lagging = !s.LinkUp && !s.Detached && s.MII == state.MIIUp && known.up &&
+				c.now.Sub(known.changed) >= lagAfter
 		}
 		if nic := c.nic(l.Name); nic != nil && nic.SpeedMbps != nil {
 			s.Speed, s.FullDuplex = *nic.SpeedMbps, nic.Duplex == "full"

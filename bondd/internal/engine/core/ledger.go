@@ -116,7 +116,19 @@ func (c *Core) acted(b *bond, a *Acted) {
 			before = c.viewsBefore(b)
 		}
 		b.active = a.To
-		b.claims = append(b.claims, claim{to: a.To, reason: a.reason, cause: a.cause, found: a.found, read: a.since, issued: a.Issued, done: a.Done, before: before})
+		b.claims = append(
+			b.claims,
+			claim{
+				to:     a.To,
+				reason: a.reason,
+				cause:  a.cause,
+				found:  a.found,
+				read:   a.since,
+				issued: a.Issued,
+				done:   a.Done,
+				before: before,
+			},
+		)
 	}
 	b.before = nil
 	c.probe(b) // what the bond itself asks leaves by another slave now
@@ -203,7 +215,8 @@ func (c *Core) switched(b *bond, m *claim) {
 	b.failovers[m.reason]++
 	b.lastFailover, b.lastTook = m.done, took
 	entry := state.Failover{From: from, To: name, Reason: m.reason, Cause: cmp.Or(m.cause, c.cause(b, from, m.reason)),
-		FoundBy: m.found, FoundWithin: b.foundWithin(m.found), EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
+		FoundBy: m.found, FoundWithin: b.foundWithin(m.found),
+		EventRead: m.read, Decided: m.issued, Written: m.done, Before: m.before}
 	if m.reason == state.ReasonKernel {
 		entry.Decided, entry.Written = time.Time{}, time.Time{}
 	}

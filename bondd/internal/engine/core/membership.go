@@ -122,7 +122,8 @@ func (h *hardware) index() {
 func (c *Core) repeatInventory() {
 	h := &c.hardware
 	switch {
-	case (h.err != "" || h.partial) && !c.now.Before(h.retryAt), h.err == "" && h.known && c.now.Sub(h.last) >= inventoryEvery,
+	case (h.err != "" || h.partial) && !c.now.Before(h.retryAt),
+		h.err == "" && h.known && c.now.Sub(h.last) >= inventoryEvery,
 		!h.linkAt.IsZero() && !c.now.Before(h.linkAt):
 		c.probeHardware()
 	}
@@ -184,7 +185,10 @@ func (h *hardware) retry(now time.Time) {
 func fill(nics, before []hwprobe.NIC) {
 	for i := range nics {
 		n := &nics[i]
-		at := slices.IndexFunc(before, func(o hwprobe.NIC) bool { return o.Name == n.Name && o.PermanentMAC == n.PermanentMAC })
+		at := slices.IndexFunc(
+			before,
+			func(o hwprobe.NIC) bool { return o.Name == n.Name && o.PermanentMAC == n.PermanentMAC },
+		)
 		if n.Driver != "" || at < 0 {
 			continue
 		}
@@ -219,7 +223,8 @@ func (c *Core) hardwareReport() hwprobe.Report {
 func (c *Core) unread(b *bond) bool {
 	for i := range c.net.Links {
 		l := &c.net.Links[i]
-		if b.index != 0 && l.Master == b.index && c.nic(l.Name) == nil && c.links[l.Index].named.After(c.hardware.began) {
+		if b.index != 0 && l.Master == b.index && c.nic(l.Name) == nil &&
+			c.links[l.Index].named.After(c.hardware.began) {
 			return true
 		}
 	}
@@ -396,8 +401,11 @@ func (c *Core) inUse(name string) string {
 	}
 	for _, a := range c.net.Addresses {
 		if a.Index == l.Index && !a.LinkLocal {
-			return fmt.Sprintf("%s is in use, with address %s: to have it bonded, name it under slaves in the configuration",
-				name, a.Prefix)
+			return fmt.Sprintf(
+				"%s is in use, with address %s: to have it bonded, name it under slaves in the configuration",
+				name,
+				a.Prefix,
+			)
 		}
 	}
 	return ""

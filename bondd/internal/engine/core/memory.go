@@ -17,7 +17,8 @@ type BondMemory struct {
 	Parked    []string                    `json:"parked,omitempty"`    // NICs that are kept out of the bond
 	Ordered   string                      `json:"ordered,omitempty"`   // the slave that an operator has chosen
 	Penalties map[string]failover.Penalty `json:"penalties,omitempty"` // of flap damping, by the slave's name
-	Owned     state.Owned                 `json:"owned,omitzero"`      // addresses and routes that are bondd's, see state.Owned
+	// addresses and routes that are bondd's, see state.Owned
+	Owned state.Owned `json:"owned,omitzero"`
 }
 
 // Memory returns what to keep for the next run. It has changed when

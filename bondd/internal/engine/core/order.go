@@ -54,7 +54,11 @@ func (c *Core) check(o *Order) (b *bond, to int, err error) {
 	}
 	name := b.slaves[i].name
 	if !b.cfg.Mode().HasActiveSlave() {
-		return refuse("%s is in mode %s, in which every slave carries traffic: there is none to switch to", o.Bond, b.cfg.Mode())
+		return refuse(
+			"%s is in mode %s, in which every slave carries traffic: there is none to switch to",
+			o.Bond,
+			b.cfg.Mode(),
+		)
 	}
 	v := c.view(b)
 	l := c.net.Link(name)

@@ -86,7 +86,8 @@ type Sender struct {
 }
 
 func (s *Sender) equal(o *Sender) bool {
-	return s.Index == o.Index && s.Quiet == o.Quiet && slices.Equal(s.Addresses, o.Addresses) && slices.Equal(s.Foreign, o.Foreign)
+	return s.Index == o.Index && s.Quiet == o.Quiet && slices.Equal(s.Addresses, o.Addresses) &&
+		slices.Equal(s.Foreign, o.Foreign)
 }
 
 // A ProbeSlave is a NIC to probe from.

@@ -83,9 +83,10 @@ func (b *bond) look(v *failover.Bond, now time.Time) {
 	if b.looked || !b.inherited {
 		return
 	}
-	b.looked = !now.Before(b.lookUntil) || len(v.Slaves) > 0 && !slices.ContainsFunc(v.Slaves, func(s failover.Slave) bool {
-		return s.LinkUp && failover.Unjudged(v, s.Index)
-	})
+	b.looked = !now.Before(b.lookUntil) ||
+		len(v.Slaves) > 0 && !slices.ContainsFunc(v.Slaves, func(s failover.Slave) bool {
+			return s.LinkUp && failover.Unjudged(v, s.Index)
+		})
 }
 
 // fails counts the failures of a bond's slaves since it was last asked: a link
