@@ -925,7 +925,7 @@ prio = 1
 	{`[[bond]]
 use_carrier = 1
 `, []string{
-		`2:1: use_carrier is no choice: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out`,
+		`2:1: use_carrier is not an option here: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out`,
 	}},
 	{`[[bond]]
 num_grat_arp = 256

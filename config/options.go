@@ -301,7 +301,7 @@ func units(text string) int64 {
 func (b *Bond) duration(name string) time.Duration {
 	o, ok := bonding.Lookup(name)
 	if !ok || o.Kind != bonding.KindDuration {
-		panic("config: " + name + " is no duration")
+		panic("config: " + name + " is not a duration")
 	}
 	return time.Duration(units(b.Options[name])) * o.Unit
 }
@@ -323,7 +323,7 @@ func errNotHere(name string) error {
 		)
 	case "use_carrier":
 		return errors.New(
-			"use_carrier is no choice: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out",
+			"use_carrier is not an option here: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out",
 		)
 	}
 	return fmt.Errorf("this version of bondd does not have %q yet: take the line out", name)

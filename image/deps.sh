@@ -58,7 +58,7 @@ fi
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-	echo "deps.sh: this is no Debian machine. Install what these Debian packages bring: ${packages[*]}" >&2
+	echo "deps.sh: this is not a Debian machine. Install what these Debian packages bring: ${packages[*]}" >&2
 	exit 1
 fi
 sudo=()

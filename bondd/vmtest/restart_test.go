@@ -244,7 +244,7 @@ func TestConflict(t *testing.T) {
 	d.answering()
 	d.eventually("drift that names the dummy", func() bool {
 		drift := d.status().Config.Drift
-		return len(drift) == 1 && strings.Contains(drift[0], "bond0 exists and is no bond but a dummy")
+		return len(drift) == 1 && strings.Contains(drift[0], "bond0 exists and is not a bond but a dummy")
 	})
 	if code, body := d.get("/healthz"); code != 503 || !strings.Contains(body, "bond0") {
 		t.Errorf("healthz says %d %s", code, body)

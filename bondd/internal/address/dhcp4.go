@@ -176,13 +176,13 @@ func (d *DHCP4) renew(
 func parse(ack *dhcpv4.DHCPv4, now time.Time) (l *reconcile.Lease, t1 time.Duration, err error) {
 	ip, ok := netip.AddrFromSlice(ack.YourIPAddr.To4())
 	if !ok || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
-		return nil, 0, fmt.Errorf("read DHCP lease: %v is no address for a host", ack.YourIPAddr)
+		return nil, 0, fmt.Errorf("read DHCP lease: %v is not a host address", ack.YourIPAddr)
 	}
 	bits := 32
 	if mask := ack.SubnetMask(); mask != nil {
 		ones, size := mask.Size()
 		if size != 32 || ones == 0 {
-			return nil, 0, fmt.Errorf("read DHCP lease: %v is no subnet mask", net.IP(mask))
+			return nil, 0, fmt.Errorf("read DHCP lease: %v is not a subnet mask", net.IP(mask))
 		}
 		bits = ones
 	}

@@ -249,7 +249,7 @@ func decodeAddress(data []byte) (state.Address, error) {
 		address = local
 	}
 	if a.Prefix = netip.PrefixFrom(address, bits); !a.Prefix.IsValid() {
-		return state.Address{}, fmt.Errorf("decode address on link %d: %v/%d is no address", a.Index, address, bits)
+		return state.Address{}, fmt.Errorf("decode address on link %d: %v/%d is not an address", a.Index, address, bits)
 	}
 	return a, nil
 }

@@ -202,7 +202,7 @@ var (
 	)
 	pathProbes = counter(
 		"path_probes_total",
-		"Probes of the way from the slave to the target: answered, missed for want of an answer in time, or failed to be sent.",
+		"Probes of the way from the slave to the target: answered, timed out (missed), or failed to be sent.",
 		"bond",
 		"slave",
 		"target",
@@ -332,7 +332,7 @@ var traffics = []traffic{
 	),
 	receive(
 		"dropped",
-		"Received packets that were dropped or missed for want of room.",
+		"Received packets that were dropped, or missed because there was no room.",
 		func(c *state.Counters) uint64 { return c.RxDropped },
 	),
 	receive(
@@ -347,7 +347,7 @@ var traffics = []traffic{
 	),
 	receive(
 		"nohandler",
-		"Packets that arrived for nobody, as they do on a standby; this is no fault.",
+		"Packets without a protocol handler, expected on a backup.",
 		func(c *state.Counters) uint64 { return c.RxNoHandler },
 	),
 	transmit("packets", "Packets that the slave sent.", func(c *state.Counters) uint64 { return c.TxPackets }),

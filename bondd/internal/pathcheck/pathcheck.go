@@ -34,7 +34,7 @@ type Target struct {
 func (t *Target) check() error {
 	switch {
 	case !t.Addr.IsValid() || t.Addr.Is4In6() || t.Addr.Zone() != "" || t.Addr.IsUnspecified() || t.Addr.IsMulticast():
-		return errors.New("it is no address that can be asked for")
+		return errors.New("it is not an address that can be probed")
 	case t.Source.IsValid() && !t.Source.Is4():
 		return fmt.Errorf("its source %v is no IPv4 address", t.Source)
 	case t.Interval <= 0 || t.Timeout <= 0 || t.Timeout > t.Interval:

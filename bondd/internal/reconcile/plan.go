@@ -68,7 +68,7 @@ const metricIPv6 = 1024
 type Conflict struct{ Link, Kind string }
 
 func (c *Conflict) Error() string {
-	return fmt.Sprintf("%s exists and is no bond but a %s: rename the bond or remove that link", c.Link, c.Kind)
+	return fmt.Sprintf("%s exists and is not a bond but a %s: rename the bond or remove that link", c.Link, c.Kind)
 }
 
 // Plan returns the writes that make the bond what it should be, in order.

@@ -543,7 +543,7 @@ func TestPlanConflict(t *testing.T) {
 	f.add(state.Link{Name: "bond0", Kind: "dummy"})
 	_, err := Plan(&Target{Bond: bondConfig()}, &f.Network, now)
 	var conflict *Conflict
-	if !errors.As(err, &conflict) || !strings.Contains(err.Error(), "bond0 exists and is no bond but a dummy") {
+	if !errors.As(err, &conflict) || !strings.Contains(err.Error(), "bond0 exists and is not a bond but a dummy") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -189,7 +189,7 @@ func (s MIIStatus) MarshalText() ([]byte, error) { return []byte(s.String()), ni
 func (s *MIIStatus) UnmarshalText(b []byte) error {
 	i := slices.Index(miiNames[:], string(b))
 	if i < 0 {
-		return fmt.Errorf("%q is no state of a link", b)
+		return fmt.Errorf("%q is not a state of a link", b)
 	}
 	*s = MIIStatus(i)
 	return nil

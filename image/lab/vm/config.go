@@ -141,11 +141,11 @@ func (c Config) complete() (Config, error) {
 		}
 		switch {
 		case !idPattern.MatchString(n.ID):
-			return c, fmt.Errorf("card %d: %q is no name for a card", i, n.ID)
+			return c, fmt.Errorf("card %d: %q is not a name for a card", i, n.ID)
 		case seen[n.ID]:
 			return c, fmt.Errorf("card %d: the name %q is taken by another card", i, n.ID)
 		case !idPattern.MatchString(n.Model):
-			return c, fmt.Errorf("card %s: %q is no model of a card", n.ID, n.Model)
+			return c, fmt.Errorf("card %s: %q is not a model of a card", n.ID, n.Model)
 		case len(n.MAC) != 6:
 			return c, fmt.Errorf("card %s: %v is no Ethernet address", n.ID, n.MAC)
 		case i > maxNICs-1:
