@@ -238,6 +238,8 @@ type slaveStatus struct {
 	Parked     bool     `json:"parked"`
 	Suppressed bool     `json:"suppressed"`
 	ReuseIn    *float64 `json:"reuse_in_seconds"`
+
+	ForwardingDelay *float64 `json:"forwarding_delay_seconds"`
 }
 
 // slave returns the slave of that name, or nil.
