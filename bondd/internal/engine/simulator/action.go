@@ -97,7 +97,7 @@ func (w *World) Do(a Action) error {
 		_ = w.driver.setActive(w.byName(arg(2))) // or it is refused, as by the driver
 		w.check.byOther = false
 	case "restart":
-		snapshot, _ := w.core.Snapshot(w.now)
+		snapshot := w.snapshot()
 		w.history = snapshot.History
 		w.start()
 	case "inventory":
@@ -163,7 +163,7 @@ func (w *World) expect(f []string) error {
 		}
 		return ""
 	}
-	snapshot, _ := w.core.Snapshot(w.now)
+	snapshot := w.snapshot()
 	b := &snapshot.Bonds[0]
 	var got, want string
 	switch arg(0) {

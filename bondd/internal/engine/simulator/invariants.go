@@ -47,12 +47,23 @@ type checker struct {
 type move struct {
 	from, to string
 	reason   state.Reason // empty: the driver's own
-	at       time.Time
+	reported time.Time    // when the event about it comes
 }
 
-func (c *checker) fail(format string, args ...any) {
+// A Violation says which invariant is broken, and how.
+type Violation struct {
+	Invariant string        // better, carries, last, quiet or ledger
+	At        time.Duration // since the World began
+	What      string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s: at %.3f s: %s", v.Invariant, v.At.Seconds(), v.What)
+}
+
+func (c *checker) fail(invariant, format string, args ...any) {
 	if c.err == nil {
-		c.err = fmt.Errorf("at %.3f s: %s", c.world.now.Sub(epoch).Seconds(), fmt.Sprintf(format, args...))
+		c.err = &Violation{invariant, c.world.now.Sub(epoch), fmt.Sprintf(format, args...)}
 	}
 }
 
@@ -128,14 +139,12 @@ func (c *checker) learned(in core.Input) {
 }
 
 // firstRead: what came and went between the start of bondd and the first read of
-// the kernel is nowhere to be found.
+// the kernel is nowhere to be found, unless its event comes after that.
 func (c *checker) firstRead(r *core.NetworkRead) {
-	since := slices.DeleteFunc(c.moves, func(m move) bool { return !m.at.After(r.Began) })
-	c.moves = nil
-	if l := r.Network.Link("bond0"); l != nil && l.Bond.ActiveSlave != 0 {
-		c.moves = []move{{to: r.Network.LinkByIndex(l.Bond.ActiveSlave).Name, at: r.Began}}
+	c.moves = slices.DeleteFunc(c.moves, func(m move) bool { return !m.reported.After(r.Began) })
+	if l := r.Network.Link("bond0"); len(c.moves) == 0 && l != nil && l.Bond.ActiveSlave != 0 {
+		c.moves = []move{{to: r.Network.LinkByIndex(l.Bond.ActiveSlave).Name}}
 	}
-	c.moves = append(c.moves, since...)
 }
 
 // link notes the carrier of a link. What ethtool said before is void if it changes.
@@ -182,20 +191,23 @@ func (c *checker) requested(r *core.Request) {
 		return
 	}
 	if c.known(to) < c.known(from) {
-		c.fail("traffic is moved from %s (%d) to the worse %s (%d), for %q", from.name, c.known(from), to.name, c.known(to), r.Reason())
+		c.fail("better", "traffic is moved from %s (%d) to the worse %s (%d), for %q", from.name, c.known(from), to.name, c.known(to), r.Reason())
 	}
 	if r.Reason() == state.ReasonPrimary && w.setup.Path {
 		if p := w.report[to.index]; len(p) == 0 || !p[0].Proven {
-			c.fail("traffic returns to %s, which is not proven", to.name)
+			c.fail("better", "traffic returns to %s, which is not proven", to.name)
 		}
 	}
 }
 
 func (c *checker) disturbedNow() bool { return c.world.now.Before(c.faultEnd) }
 
+// reported: the event about the last move comes at that time.
+func (c *checker) reported(at time.Time) { c.moves[len(c.moves)-1].reported = at }
+
 // moved: the driver has another active slave.
 func (c *checker) moved(from, to *nic) {
-	m := move{at: c.world.now, reason: c.reason}
+	m := move{reason: c.reason}
 	if from != nil {
 		m.from = from.name
 	}
@@ -211,7 +223,7 @@ func (c *checker) moved(from, to *nic) {
 	// while traffic is on one that is.
 	if c.known(from) == 3 && from.good(w.now) && w.report[from.index] != nil && w.report[from.index][0].Proven &&
 		c.known(to) < 3 && from.mii == state.MIIUp && from.master {
-		c.fail("traffic moves from %s, which is proven, to %s, which is not", from.name, to.name)
+		c.fail("better", "traffic moves from %s, which is proven, to %s, which is not", from.name, to.name)
 	}
 }
 
@@ -228,7 +240,7 @@ func (w *World) checkRelease(n *nic) {
 		}
 	}
 	if left == 0 {
-		c.fail("%s is released, and no other slave is up", n.name)
+		c.fail("last", "%s is released, and no other slave is up", n.name)
 	}
 }
 
@@ -258,7 +270,7 @@ func (c *checker) wrote(op state.Op) {
 		return
 	}
 	if w.now.Sub(c.event) > quietAfter && w.refuse == 0 && !c.disturbedNow() {
-		c.fail("%q is written although nothing has happened for %v", op, w.now.Sub(c.event))
+		c.fail("quiet", "%q is written although nothing has happened for %v", op, w.now.Sub(c.event))
 	}
 }
 
@@ -317,7 +329,7 @@ func (c *checker) after() {
 		c.badSince = w.now
 	}
 	if w.now.Sub(c.badSince) > c.bound() {
-		c.fail("traffic has been lost for %v although another slave is proven: %s", w.now.Sub(c.badSince), w.describe())
+		c.fail("carries", "traffic has been lost for %v although another slave is proven: %s", w.now.Sub(c.badSince), w.describe())
 	}
 }
 
@@ -337,7 +349,7 @@ func (c *checker) staticGroup() {
 		case c.outSince[n].IsZero():
 			c.outSince[n] = w.now
 		case w.now.Sub(c.outSince[n]) > 12*time.Second+w.setup.Train:
-			c.fail("%s is kept out of the bond for %v with a link", n.name, w.now.Sub(c.outSince[n]))
+			c.fail("carries", "%s is kept out of the bond for %v with a link", n.name, w.now.Sub(c.outSince[n]))
 		}
 	}
 }
@@ -358,7 +370,7 @@ func (w *World) CheckLedger() error {
 	if c.err != nil || c.lossy || w.unread != nil || w.run == 0 || w.driver.mode() != bonding.ActiveBackup {
 		return c.err
 	}
-	snapshot, _ := w.core.Snapshot(w.now)
+	snapshot := w.snapshot()
 	var entries []*state.Switch
 	for _, s := range snapshot.History {
 		if s.Seq <= c.entries {
@@ -375,22 +387,22 @@ func (w *World) CheckLedger() error {
 			continue
 		}
 		if told != "" {
-			want = append(want, move{from: told, to: m.to, at: m.at, reason: m.reason})
+			want = append(want, move{from: told, to: m.to, reason: m.reason})
 		}
 		told = m.to
 	}
 	if len(entries) != len(want) {
-		c.fail("the ledger has %d failovers, the driver made %d: %s", len(entries), len(want), w.describe())
+		c.fail("ledger", "the ledger has %d failovers, the driver made %d: %s", len(entries), len(want), w.describe())
 		return c.err
 	}
 	for i, e := range entries {
 		if e.From != want[i].from || e.To != want[i].to {
-			c.fail("entry %d is %s -> %s, the driver's is %s -> %s", i, e.From, e.To, want[i].from, want[i].to)
+			c.fail("ledger", "entry %d is %s -> %s, the driver's is %s -> %s", i, e.From, e.To, want[i].from, want[i].to)
 		}
 		// What bondd requests has its reason. Between two moves of one slave the
 		// driver may have been first, in which case either reason is right.
 		if r := want[i].reason; r != "" && e.Reason != r {
-			c.fail("entry %d, %s -> %s, has the reason %q, it was made for %q", i, e.From, e.To, e.Reason, r)
+			c.fail("ledger", "entry %d, %s -> %s, has the reason %q, it was made for %q", i, e.From, e.To, e.Reason, r)
 		}
 	}
 	return c.err

@@ -8,7 +8,8 @@ import (
 	"bondd.internal/config/bonding"
 )
 
-// Random is a script of that many actions, by a seed.
+// Random is a script of that many actions, by a seed. At its end everything comes
+// to rest, and the ledger has to be right.
 func Random(seed uint64, actions int) *Script {
 	r := rand.New(rand.NewPCG(seed, 11))
 	s := &Script{Setup: randomSetup(r)}
@@ -44,6 +45,7 @@ func Random(seed uint64, actions int) *Script {
 			add("wait %s", randomWait(r))
 		}
 	}
+	s.Actions = append(s.Actions, "reads work", "inventory works", "refuse 0", "wait 150s", "expect ledger")
 	return s
 }
 

@@ -61,7 +61,6 @@ func TestRandom(t *testing.T) {
 			for done.Load() < int64(*steps) && !failed.Load() {
 				seed := taken.Add(1) - 1
 				s := Random(seed, 60)
-				s.Actions = append(s.Actions, "reads work", "inventory works", "refuse 0", "wait 150s", "expect ledger")
 				w, err := s.Run(seed)
 				done.Add(int64(w.Steps))
 				if err == nil {

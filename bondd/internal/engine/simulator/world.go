@@ -69,6 +69,8 @@ type World struct {
 	unread    error // what reads of the kernel answer
 	refuse    int   // how many of the next writes the kernel refuses
 
+	mutant Mutant
+
 	Steps int
 	trace *strings.Builder // nil: none
 	shown string           // the world in the last line of it
@@ -279,6 +281,9 @@ func (w *World) step(in core.Input) {
 		w.check.learned(next[0])
 		out := w.core.Step(next[0], w.now)
 		w.Steps++
+		if w.mutant.Output != nil {
+			w.mutant.Output(w, next[0], out)
+		}
 		w.traceStep(next[0], out)
 		for _, r := range out.Requests {
 			next = append(next, w.request(r))
@@ -310,6 +315,15 @@ func (w *World) step(in core.Input) {
 		}
 		w.scheduleRead()
 	}
+}
+
+// snapshot is what bondd publishes.
+func (w *World) snapshot() *state.Snapshot {
+	s, _ := w.core.Snapshot(w.now)
+	if w.mutant.Snapshot != nil {
+		w.mutant.Snapshot(s)
+	}
+	return s
 }
 
 func (w *World) request(r core.Request) core.Input {
@@ -463,6 +477,7 @@ func (w *World) activeChanged(from, to *nic) {
 	w.deliver(func() state.LinkEvent {
 		return state.LinkEvent{Index: bondIndex, LinkUp: up, Failover: true, Active: active}
 	})
+	w.check.reported(w.delivered)
 }
 
 // deliver passes an event on after a moment. What it says is as of now.
