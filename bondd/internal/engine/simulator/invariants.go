@@ -165,38 +165,47 @@ func (c *checker) known(n *nic) int {
 	case !w.setup.Path:
 		return 3
 	}
-	replied := false
-	for _, other := range w.nics {
-		if p := w.report[other.index]; len(p) > 0 && (p[0].State == state.PathUp) {
-			replied = true
+	heard, any := 0, w.cfg.Bonds[0].PathPolicy == "any"
+	down, proven := 0, 0
+	for t := range w.cfg.Bonds[0].Paths {
+		if !slices.ContainsFunc(w.nics, func(o *nic) bool { return len(w.report[o.index]) > t && w.report[o.index][t].State == state.PathUp }) {
+			continue // the target replies to nobody
+		}
+		heard++
+		if p := w.report[n.index]; len(p) > t && p[t].State == state.PathDown {
+			down++
+		} else if len(p) > t && p[t].Proven {
+			proven++
 		}
 	}
-	p := w.report[n.index]
 	switch {
-	case !replied:
-		return 3 // the target replies to nobody
-	case len(p) > 0 && p[0].State == state.PathDown:
+	case heard == 0:
+		return 3
+	case down > 0 && (!any || down == heard):
 		return 1
-	case len(p) == 0 || !p[0].Proven:
+	case proven == 0 || !any && proven < heard:
 		return 2
 	}
 	return 3
+}
+
+// proven reports whether a slave has shown that traffic gets through.
+func (c *checker) proven(n *nic) bool {
+	return c.known(n) == 3 && slices.ContainsFunc(c.world.report[n.index], func(p state.Path) bool { return p.Proven })
 }
 
 // requested: bondd requests something of the driver.
 func (c *checker) requested(r *core.Request) {
 	w := c.world
 	to, from := w.byIndex(r.To), w.driver.active
-	if r.To == 0 || to == nil || from == nil || r.Reason() == state.ReasonAdmin || c.disturbedNow() {
+	if r.To == 0 || to == nil || from == nil || r.Reason() == state.ReasonAdmin || c.disturbedNow() || !w.member(from) {
 		return
 	}
 	if c.known(to) < c.known(from) {
 		c.fail("better", "traffic is moved from %s (%d) to the worse %s (%d), for %q", from.name, c.known(from), to.name, c.known(to), r.Reason())
 	}
-	if r.Reason() == state.ReasonPrimary && w.setup.Path {
-		if p := w.report[to.index]; len(p) == 0 || !p[0].Proven {
-			c.fail("better", "traffic returns to %s, which is not proven", to.name)
-		}
+	if r.Reason() == state.ReasonPrimary && w.setup.Path && !c.proven(to) {
+		c.fail("better", "traffic returns to %s, which is not proven", to.name)
 	}
 }
 
@@ -221,8 +230,7 @@ func (c *checker) moved(from, to *nic) {
 	}
 	// Whoever made it: the driver has to be kept from a slave that is not proven
 	// while traffic is on one that is.
-	if c.known(from) == 3 && from.good(w.now) && w.report[from.index] != nil && w.report[from.index][0].Proven &&
-		c.known(to) < 3 && from.mii == state.MIIUp && from.master {
+	if c.proven(from) && w.passes(from) && c.known(to) < 3 && from.mii == state.MIIUp && from.master && w.member(from) {
 		c.fail("better", "traffic moves from %s, which is proven, to %s, which is not", from.name, to.name)
 	}
 }
@@ -269,7 +277,10 @@ func (c *checker) wrote(op state.Op) {
 	case state.Park, state.Unpark: // the trials of a static group go on, later and later
 		return
 	}
-	if w.now.Sub(c.event) > quietAfter && w.refuse == 0 && !c.disturbedNow() {
+	if slices.ContainsFunc(w.nics, func(n *nic) bool { return n.lost > 0 }) {
+		return // something happens all the time
+	}
+	if w.now.Sub(c.event) > quietAfter && !c.disturbedNow() {
 		c.fail("quiet", "%q is written although nothing has happened for %v", op, w.now.Sub(c.event))
 	}
 }
@@ -285,8 +296,8 @@ func (c *checker) bound() time.Duration {
 		// that was unproven may take that as well.
 		bound += 4*500*time.Millisecond + 200*time.Millisecond
 	}
-	if c.world.setup.UpDelay != "" {
-		bound += time.Duration(c.world.driver.number("updelay")) * time.Millisecond
+	for _, delay := range []string{"updelay", "downdelay"} {
+		bound += time.Duration(c.world.driver.number(delay)) * time.Millisecond
 	}
 	return bound
 }
@@ -301,12 +312,8 @@ func (c *checker) after() {
 	c.staticGroup()
 	proven := false // a slave that is good, and that bondd and the driver know to be
 	for _, n := range w.nics {
-		good := n.good(w.now) && n.master && n.mii == state.MIIUp
-		if good && w.setup.Path {
-			p := w.report[n.index]
-			good = len(p) > 0 && p[0].Proven
-		}
-		proven = proven || good
+		good := w.passes(n) && n.lost == 0 && n.master && n.mii == state.MIIUp && w.member(n)
+		proven = proven || good && (!w.setup.Path || c.proven(n))
 	}
 	lost := false
 	switch {
@@ -321,7 +328,7 @@ func (c *checker) after() {
 	if w.inventory != nil && d.mode() != bonding.ActiveBackup {
 		c.disturbedFor(3 * time.Second) // without an inventory nothing is planned, and so nothing parked
 	}
-	if w.targetDead || !lost || !proven || c.disturbedNow() {
+	if w.silent == [2]bool{true, true} || !lost || !proven || c.disturbedNow() {
 		c.badSince = time.Time{}
 		return
 	}
@@ -342,7 +349,7 @@ func (c *checker) staticGroup() {
 	}
 	for _, n := range w.nics {
 		// A device that does not answer cannot be told to give its link up.
-		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil
+		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil && w.member(n)
 		switch {
 		case !out || c.disturbedNow() || !w.driver.carrier():
 			delete(c.outSince, n)
@@ -357,7 +364,7 @@ func (c *checker) staticGroup() {
 // carries reports whether traffic passes by a slave, as far as bondd can find out.
 func (w *World) carries(n *nic) bool {
 	if w.setup.Path {
-		return n.good(w.now)
+		return w.passes(n)
 	}
 	// Before ethtool has said once that there is a link, its word does not count.
 	return n.present && n.up && n.carrier && !n.crashed && (n.cable || !w.check.trusted[n.index])
@@ -413,7 +420,7 @@ func (w *World) describe() string {
 	s := ""
 	for _, n := range w.nics {
 		s += fmt.Sprintf(" %s{master:%t up:%t carrier:%t cable:%t crashed:%t dead:%t good:%t mii:%v active:%t path:%v noarp:%t}", n.name, n.master, n.up, n.carrier,
-			n.cable, n.crashed, n.dead, n.good(w.now), n.mii, n.active, n.path.state, n.noARP)
+			n.cable, n.crashed, n.dead, n.good(w.now), n.mii, n.active, n.paths[0].state, n.noARP)
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -16,36 +17,38 @@ const mutantSteps = 500_000
 // Every invariant is broken by a bug that is put back on purpose, and random runs
 // find it soon.
 func TestMutants(t *testing.T) {
+	const returning = "world active-backup primary=eth0 path forward=10s"
 	for _, tt := range []struct {
 		name      string
 		invariant string
 		mutant    Mutant
+		world     string // empty: any
 	}{
 		{"the driver is never held", "better", onOps(func(_ *World, op state.Op) bool {
 			o, ok := op.(state.SetOption)
 			return !ok || o.Option != "primary_reselect" || o.Value != "failure"
-		})},
-		{"traffic returns to a primary as soon as it has a link", "better", Mutant{Output: returnAtOnce}},
+		}), returning},
+		{"traffic returns to a primary as soon as it has a link", "better", Mutant{Output: returnAtOnce}, returning},
 		{"a dead path is no reason", "carries", Mutant{Output: func(_ *World, _ core.Input, out *core.Output) {
 			out.Requests = slices.DeleteFunc(out.Requests, func(r core.Request) bool { return r.Reason() == state.ReasonPath })
-		}}},
+		}}, ""},
 		{"a slave is never parked", "carries", onOps(func(_ *World, op state.Op) bool {
 			switch op.(type) {
 			case state.Release, state.Park:
 				return false
 			}
 			return true
-		})},
+		}), ""},
 		{"a parked card keeps its link in a static group", "carries", onOps(func(w *World, op state.Op) bool {
 			o, ok := op.(state.Unpark)
 			return !ok || !w.driver.mode().StaticGroup() || w.byName(o.Link).good(w.now)
-		})},
-		{"whoever has no path is released, and be it the last one", "last", Mutant{Output: releaseDead}},
+		}), ""},
+		{"whoever has no path is released, and be it the last one", "last", Mutant{Output: releaseDead}, ""},
 		{"an option is written every second", "quiet", Mutant{Output: func(w *World, in core.Input, out *core.Output) {
 			if _, ok := in.(core.Tick); ok && w.driver.exists {
 				plan(w, out, state.SetOption{Bond: "bond0", Option: "miimon", Value: "100"})
 			}
-		}}},
+		}}, ""},
 		{"a failover is recorded twice", "ledger", Mutant{Snapshot: func(s *state.Snapshot) {
 			if len(s.History) == 0 {
 				return
@@ -53,12 +56,12 @@ func TestMutants(t *testing.T) {
 			again := *s.History[0]
 			again.Seq++
 			s.History = append([]*state.Switch{&again}, s.History...)
-		}}},
+		}}, ""},
 		{"a failover is not recorded", "ledger", Mutant{Snapshot: func(s *state.Snapshot) {
 			if len(s.History) > 0 {
 				s.History = s.History[1:]
 			}
-		}}},
+		}}, ""},
 		{"what bondd has done is taken for the driver's own", "ledger", Mutant{Snapshot: func(s *state.Snapshot) {
 			s.History = slices.Clone(s.History)
 			for i, h := range s.History {
@@ -66,13 +69,20 @@ func TestMutants(t *testing.T) {
 				other.Reason = state.ReasonKernel
 				s.History[i] = &other
 			}
-		}}},
+		}}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			steps := 0
 			for seed := uint64(1); steps < mutantSteps; seed++ {
 				s := Random(seed, 60)
+				if tt.world != "" {
+					setup, err := parseSetup(tt.world)
+					if err != nil {
+						t.Fatal(err)
+					}
+					s = randomIn(setup, rand.New(rand.NewPCG(seed, 11)), 60)
+				}
 				w, err := s.mutated(seed, tt.mutant)
 				steps += w.Steps
 				v := (*Violation)(nil)
@@ -110,7 +120,10 @@ func plan(w *World, out *core.Output, ops ...state.Op) {
 	out.Plans = append(out.Plans, core.Plan{Bond: "bond0", Ops: ops, Before: w.network()})
 }
 
-func returnAtOnce(w *World, _ core.Input, out *core.Output) {
+func returnAtOnce(w *World, in core.Input, out *core.Output) {
+	if _, ok := in.(core.NetworkRead); !ok {
+		return
+	}
 	d := &w.driver
 	for _, s := range d.slaves {
 		if d.mode() == bonding.ActiveBackup && s.name == d.primary && s != d.active && s.mii == state.MIIUp {
