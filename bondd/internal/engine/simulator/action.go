@@ -18,6 +18,7 @@ import (
 //	cable eth0 out|in            the cable
 //	path eth0 dead|alive [2]     what is behind the switch port, or the way to one target
 //	oneway eth0 in|out|none      what is lost: all that comes to the card, or all that it sends
+//	lacp eth0 agrees|silent|other  what the switch port does: it has no LACP, or is another switch's
 //	target dead|alive [2]        the targets themselves, or one of them
 //	card eth0 gone|back          the card
 //	device eth0 dead|alive       the card's device does not reply; its carrier stays
@@ -95,6 +96,8 @@ func (w *World) Do(a Action) error {
 		if n := card(); n.present {
 			n.crashed = arg(2) == "dead"
 		}
+	case "lacp":
+		card().lacp = arg(2)
 	case "target":
 		if dead := arg(1) == "dead"; arg(2) == "" {
 			w.silent = [2]bool{dead, dead}

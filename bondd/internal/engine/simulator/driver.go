@@ -42,11 +42,15 @@ type nic struct {
 	changes  uint64
 
 	paths [2]pathModel // to each target
+
+	lacp    string // what the switch port does: "agrees", "silent" (it has no LACP) or "other" (it is another switch's)
+	blocked bool   // the switch port passes nothing since LACP is not agreed
+	port    port
 }
 
 // good reports whether packets get through by the card.
 func (n *nic) good(now time.Time) bool {
-	return n.present && n.up && n.carrier && n.cable && !n.crashed && !n.dead && n.oneWay == "" && !now.Before(n.forwards)
+	return n.present && n.up && n.carrier && n.cable && !n.crashed && !n.dead && n.oneWay == "" && !n.blocked && !now.Before(n.forwards)
 }
 
 // A driver is the bonding driver with one bond, as far as bondd can tell:
@@ -60,6 +64,8 @@ type driver struct {
 	slaves  []*nic // in the order in which they were enslaved
 	active  *nic
 	primary string // the name that is recorded, be it a slave or not
+
+	aggregator int // in mode 802.3ad the one in use; 0: none
 
 	// changed is called for every change of the active slave; nil is none.
 	changed func(from, to *nic)
@@ -99,7 +105,7 @@ func (d *driver) inspect() {
 	reselect := false
 	up := func(s *nic) {
 		s.mii = state.MIIUp
-		s.active = s == d.active || !d.mode().HasActiveSlave()
+		s.active = s == d.active || !d.mode().HasActiveSlave() && d.mode() != bonding.LACP
 		reselect = reselect || d.active == nil || s.name == d.primary || s.prio > d.active.prio
 	}
 	for _, s := range d.slaves {
@@ -282,6 +288,7 @@ func (d *driver) enslave(n *nic) error {
 	}
 	n.master, n.up, n.prio = true, true, 0
 	n.mii, n.wait, n.active = state.MIIDown, 0, false
+	n.port = newPort()
 	if fom := d.options["fail_over_mac"]; d.mode() != bonding.ActiveBackup || fom == "" || fom == "none" {
 		n.mac = d.mac
 	}
@@ -295,7 +302,7 @@ func (d *driver) enslave(n *nic) error {
 	if d.mode().HasActiveSlave() {
 		d.reselect(n.name == d.primary)
 	} else {
-		n.active = true
+		n.active = d.mode() != bonding.LACP
 	}
 	return nil
 }
@@ -312,6 +319,9 @@ func (d *driver) release(n *nic) error {
 		}
 	}
 	n.master, n.active = false, false
+	if d.mode() == bonding.LACP {
+		d.selectAggregator() // as bond_3ad_unbind_slave
+	}
 	if d.active == n {
 		d.active = nil
 		if best := d.best(false); best != nil {
@@ -329,6 +339,9 @@ func (d *driver) release(n *nic) error {
 
 // carrier is the bond's own (bond_set_carrier).
 func (d *driver) carrier() bool {
+	if d.mode() == bonding.LACP {
+		return d.lacpBond().Ports > 0
+	}
 	for _, s := range d.slaves {
 		if s.mii == state.MIIUp || s.mii == state.MIIFail {
 			return true
@@ -350,6 +363,9 @@ func (w *World) network() *state.Network {
 		if c.master {
 			l.Master = bondIndex
 			l.Slave = &state.SlaveLink{Active: c.active, MIIStatus: c.mii, LinkFailures: c.failures, Prio: c.prio}
+			if d.mode() == bonding.LACP {
+				l.Slave.LACP = c.lacpLink()
+			}
 		}
 		n.Links = append(n.Links, l)
 	}
@@ -373,6 +389,9 @@ func (w *World) network() *state.Network {
 		Carrier: d.up && d.carrier(), IPv6: true, Bond: &state.BondLink{Options: options}}
 	if d.active != nil {
 		bond.Bond.ActiveSlave = d.active.index
+	}
+	if d.mode() == bonding.LACP {
+		bond.Bond.LACP = d.lacpBond()
 	}
 	n.Links = append(n.Links, bond)
 	n.Addresses = append(n.Addresses, w.addresses...)

@@ -296,6 +296,12 @@ func (c *checker) bound() time.Duration {
 		// that was unproven may take that as well.
 		bound += 4*500*time.Millisecond + 200*time.Millisecond
 	}
+	if c.world.driver.mode() == bonding.LACP {
+		bound += 1500 * time.Millisecond // a slave that LACP has to judge is used for 3 s after the last that was heard
+	}
+	if c.world.driver.number("downdelay") > 0 {
+		bound += c.world.setup.Lag // which the driver gives the link beside
+	}
 	for _, delay := range []string{"updelay", "downdelay"} {
 		bound += time.Duration(c.world.driver.number(delay)) * time.Millisecond
 	}
@@ -310,6 +316,7 @@ func (c *checker) after() {
 	}
 	d := &w.driver
 	c.staticGroup()
+	c.judgedByLACP()
 	proven := false // a slave that is good, and that bondd and the driver know to be
 	for _, n := range w.nics {
 		good := w.passes(n) && n.lost == 0 && n.master && n.mii == state.MIIUp && w.member(n)
@@ -322,7 +329,11 @@ func (c *checker) after() {
 		lost = d.active == nil || !w.carries(d.active)
 	default:
 		for _, s := range d.slaves {
-			lost = lost || (s.mii == state.MIIUp || s.mii == state.MIIFail) && !w.carries(s)
+			uses := s.mii == state.MIIUp || s.mii == state.MIIFail
+			if d.mode() == bonding.LACP {
+				uses = s.active
+			}
+			lost = lost || uses && !w.carries(s)
 		}
 	}
 	if w.inventory != nil && d.mode() != bonding.ActiveBackup {
@@ -357,6 +368,26 @@ func (c *checker) staticGroup() {
 			c.outSince[n] = w.now
 		case w.now.Sub(c.outSince[n]) > 12*time.Second+w.setup.Train:
 			c.fail("carries", "%s is kept out of the bond for %v with a link", n.name, w.now.Sub(c.outSince[n]))
+		}
+	}
+}
+
+// judgedByLACP: a card that is kept out of a bond in mode 802.3ad hears nothing of
+// the switch, and its path would never come back. So it is let in again.
+func (c *checker) judgedByLACP() {
+	w := c.world
+	if w.driver.mode() != bonding.LACP {
+		return
+	}
+	for _, n := range w.nics {
+		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil && !w.setup.Damping && w.member(n)
+		switch {
+		case !out || c.disturbedNow():
+			delete(c.outSince, n)
+		case c.outSince[n].IsZero():
+			c.outSince[n] = w.now
+		case w.now.Sub(c.outSince[n]) > 5*time.Second+w.setup.Train+w.setup.Lag:
+			c.fail("carries", "%s is kept out of a bond with LACP for %v", n.name, w.now.Sub(c.outSince[n]))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/state"
@@ -43,6 +44,13 @@ func TestMutants(t *testing.T) {
 			o, ok := op.(state.Unpark)
 			return !ok || !w.driver.mode().StaticGroup() || w.byName(o.Link).good(w.now)
 		}), ""},
+		{"a card that LACP has to judge stays parked", "carries", onOps(func(w *World, op state.Op) bool {
+			switch op.(type) {
+			case state.Enslave, state.Unpark:
+				return w.now.Sub(epoch) < 4*time.Second
+			}
+			return true
+		}), "world 802.3ad path"},
 		{"whoever has no path is released, and be it the last one", "last", Mutant{Output: releaseDead}, ""},
 		{"an option is written every second", "quiet", Mutant{Output: func(w *World, in core.Input, out *core.Output) {
 			if _, ok := in.(core.Tick); ok && w.driver.exists {

@@ -23,7 +23,7 @@ func randomIn(setup Setup, r *rand.Rand, actions int) *Script {
 	add := func(format string, args ...any) { s.Actions = append(s.Actions, Action(fmt.Sprintf(format, args...))) }
 	pick := func(words ...string) string { return words[r.IntN(len(words))] }
 	one := func() string { // of two targets
-		if s.Setup.Targets == 2 {
+		if s.Setup.Targets == 2 && s.Setup.Mode != bonding.LACP {
 			return pick("", " 1", " 2")
 		}
 		return ""
@@ -45,6 +45,8 @@ func randomIn(setup Setup, r *rand.Rand, actions int) *Script {
 			add("card %s %s", card(), pick("gone", "back"))
 		case n < 51:
 			add("device %s %s", card(), pick("dead", "alive", "alive"))
+		case n < 57 && s.Setup.Mode == bonding.LACP:
+			add("lacp %s %s", card(), pick("agrees", "agrees", "silent", "other"))
 		case n < 54:
 			add("failover %s", card())
 		case n < 57:
@@ -76,7 +78,7 @@ func randomWait(r *rand.Rand) time.Duration {
 }
 
 var modes = []bonding.Mode{bonding.ActiveBackup, bonding.ActiveBackup, bonding.ActiveBackup, bonding.BalanceRR, bonding.BalanceXOR,
-	bonding.Broadcast, bonding.BalanceTLB, bonding.BalanceALB}
+	bonding.Broadcast, bonding.BalanceTLB, bonding.BalanceALB, bonding.LACP}
 
 var reselects = []string{"always", "better", "failure"}
 
@@ -93,8 +95,9 @@ func randomConfig(r *rand.Rand, s *Setup) []string {
 	if r.IntN(2) == 0 {
 		actions = append(actions, "config reselect "+reselects[r.IntN(len(reselects))])
 	}
-	if r.IntN(3) == 0 {
-		actions = append(actions, "config mode "+modes[r.IntN(len(modes))].String())
+	// Between LACP and another mode the switch would have to change as well.
+	if r.IntN(3) == 0 && s.Mode != bonding.LACP {
+		actions = append(actions, "config mode "+modes[r.IntN(len(modes)-1)].String())
 	}
 	return actions
 }
@@ -138,6 +141,9 @@ func randomSetup(r *rand.Rand) Setup {
 	s.Faults = r.IntN(3) == 0
 	if r.IntN(3) == 0 {
 		s.Forward = time.Duration(1+r.IntN(30)) * time.Second
+	}
+	if s.Mode == bonding.LACP {
+		s.Forward = 0 // where LACP is agreed, the whole group forwards
 	}
 	if r.IntN(3) == 0 {
 		s.Train = time.Duration(r.IntN(3000)) * time.Millisecond

@@ -99,6 +99,10 @@ func New(setup Setup, seed uint64) *World {
 	for i := range setup.Slaves {
 		w.nics = append(w.nics, &nic{index: i + 1, name: fmt.Sprintf("eth%d", i), present: true, cable: true, carrier: true,
 			ipv6: true, up: true, delay: setup.Forward, training: setup.Train, mac: ownMAC(i + 1)})
+		w.nics[i].lacp = "silent"
+		if setup.Mode == bonding.LACP {
+			w.nics[i].lacp = "agrees"
+		}
 		if setup.Speeds != nil {
 			w.nics[i].speed = setup.Speeds[i]
 		}
@@ -249,6 +253,9 @@ func (w *World) start() {
 	if w.run == 0 {
 		w.at(w.jitter(100*time.Millisecond), w.inspection)
 		w.at(w.jitter(500*time.Millisecond), w.probeRound)
+		if w.setup.Mode == bonding.LACP {
+			w.at(w.jitter(lacpStep), w.lacp)
+		}
 	}
 	w.run++
 	w.setup, w.cfg = w.next, configuration(w.next)
