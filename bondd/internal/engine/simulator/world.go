@@ -226,6 +226,15 @@ func (w *World) Run(d time.Duration) error {
 
 func (w *World) chance(n, of int) bool { return n >= of || n > 0 && w.rng.IntN(of) < n }
 
+// late is by how much a message is late, at most that much: now and then, in a World with faults.
+func (w *World) late(most time.Duration) time.Duration {
+	if !w.setup.Faults || !w.chance(1, 60) {
+		return 0
+	}
+	w.check.disturbedFor(2 * time.Second)
+	return w.jitter(most)
+}
+
 func (w *World) jitter(most time.Duration) time.Duration {
 	return time.Duration(w.rng.Int64N(int64(most)))
 }
@@ -283,10 +292,11 @@ func (w *World) start() {
 	poll = func() {
 		began := w.now
 		links := w.linkStates()
+		took := 300*time.Microsecond + w.late(300*time.Millisecond)
 		if len(links) > 0 {
-			w.at(300*time.Microsecond, alive(func() { w.step(core.Poll{Began: began, Took: w.now.Sub(began), Links: links}) }))
+			w.at(took, alive(func() { w.step(core.Poll{Began: began, Took: w.now.Sub(began), Links: links}) }))
 		}
-		w.at(100*time.Millisecond, alive(poll))
+		w.at(max(100*time.Millisecond, took), alive(poll))
 	}
 	w.at(core.TickEvery, alive(tick))
 	w.at(w.jitter(100*time.Millisecond), alive(poll))
@@ -461,7 +471,7 @@ func (w *World) scheduleRead() {
 		}
 		began := w.now
 		network, err := w.network(), w.unread
-		w.at(time.Millisecond, func() {
+		w.at(time.Millisecond+w.late(500*time.Millisecond), func() {
 			if w.run != run {
 				return
 			}
@@ -552,7 +562,7 @@ func (w *World) deliver(what func() state.LinkEvent) {
 		}
 	}
 	run := w.run
-	due := w.now.Add(w.jitter(200 * time.Microsecond))
+	due := w.now.Add(w.jitter(200*time.Microsecond) + w.late(300*time.Millisecond))
 	if due.Before(w.delivered) { // a socket keeps the order
 		due = w.delivered
 	}
