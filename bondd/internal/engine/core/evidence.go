@@ -269,7 +269,7 @@ func (r PathReport) apply(c *Core) {
 			}
 		}
 	}
-	b.paths = r.Paths
+	b.paths, b.reported = r.Paths, c.now
 	c.decide(b, c.now)
 	c.out.Publish = true
 	c.prepare()
@@ -436,7 +436,8 @@ func (c *Core) view(b *bond) failover.Bond {
 		s.Spare = v.ActiveBackup && b.spares(l.Name)
 		for t, p := range b.paths[l.Index] {
 			s.Paths[t] = p.State
-			if p.Proven {
+			// What was proven before the link went is not proven any more.
+			if p.Proven && s.LinkUp && !known.changed.After(b.reported) {
 				s.Proven |= 1 << t
 			}
 		}
