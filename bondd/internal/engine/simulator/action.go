@@ -115,6 +115,7 @@ func (w *World) Do(a Action) error {
 		w.check.byOther = true
 		_ = w.driver.setActive(w.byName(arg(2))) // or it is refused, as by the driver
 		w.check.byOther = false
+		w.check.disturbedFor(50 * time.Millisecond) // until the driver is held, if it has to be
 	case "restart":
 		snapshot := w.snapshot()
 		w.history = snapshot.History

@@ -19,7 +19,8 @@ type nic struct {
 	noARP   bool
 	ipv6    bool
 	carrier bool
-	master  bool // it is the bond's slave
+	turned  time.Time // when its carrier last changed
+	master  bool      // it is the bond's slave
 
 	speed    int           // Mb/s
 	mac      state.MAC     // that it has at present

@@ -235,15 +235,16 @@ func (c *checker) moved(from, to *nic) {
 	}
 }
 
-// checkRelease is called before a slave is released.
+// checkRelease is called before a slave is released. A link that came or went after
+// the read that the plan was made from could not be known.
 func (w *World) checkRelease(n *nic) {
 	c := &w.check
-	if n == nil || !n.master || !n.carrier || w.driver.mode() != w.cfg.Bonds[0].Mode() {
+	if n == nil || !n.master || !n.carrier || n.turned.After(c.read) || w.driver.mode() != w.cfg.Bonds[0].Mode() {
 		return
 	}
 	left := 0
 	for _, s := range w.driver.slaves {
-		if s != n && s.up && s.carrier && (s.mii == state.MIIUp || s.mii == state.MIIFail) {
+		if s != n && s.up && (s.carrier && (s.mii == state.MIIUp || s.mii == state.MIIFail) || s.turned.After(c.read)) {
 			left++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ func TestScripts(t *testing.T) {
 
 // Random worlds keep every invariant. A failing one is printed as a script.
 func TestRandom(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // the worlds are small and many
 	var taken atomic.Uint64
 	var done atomic.Int64
 	var failed atomic.Bool

@@ -517,7 +517,7 @@ func (w *World) setCarrier(n *nic, up bool) {
 	if n.carrier == up {
 		return
 	}
-	n.carrier = up
+	n.carrier, n.turned = up, w.now
 	n.changes++
 	if up {
 		n.forwards = w.now.Add(n.delay)
