@@ -387,7 +387,7 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 			continue
 		}
 		if l.LinkUp() && !p.carried(bond) {
-			continue // it is the last one that works, or will once the driver has seen its link: it goes once another is up
+			continue // the last one that works, or soon will: it goes once another is up
 		}
 		p.add(state.Release{Slave: l.Name, Bond: p.name})
 	}

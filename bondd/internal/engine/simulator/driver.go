@@ -51,7 +51,7 @@ type nic struct {
 
 // good reports whether packets get through by the card.
 func (n *nic) good(now time.Time) bool {
-	return n.present && n.up && n.carrier && n.cable && !n.crashed && !n.dead && n.oneWay == "" && !n.blocked && !now.Before(n.forwards)
+	return n.linked() && n.oneWay == "" && !n.blocked && !now.Before(n.forwards)
 }
 
 // A driver is the bonding driver with one bond, as far as bondd can tell:

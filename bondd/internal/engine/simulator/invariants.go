@@ -168,7 +168,8 @@ func (c *checker) known(n *nic) int {
 	heard, any := 0, w.cfg.Bonds[0].PathPolicy == "any"
 	down, proven := 0, 0
 	for t := range w.cfg.Bonds[0].Paths {
-		if !slices.ContainsFunc(w.nics, func(o *nic) bool { return len(w.report[o.index]) > t && w.report[o.index][t].State == state.PathUp }) {
+		replies := func(p []state.Path) bool { return len(p) > t && p[t].State == state.PathUp }
+		if !slices.ContainsFunc(w.nics, func(o *nic) bool { return replies(w.report[o.index]) }) {
 			continue // the target replies to nobody
 		}
 		heard++
@@ -202,7 +203,8 @@ func (c *checker) requested(r *core.Request) {
 		return
 	}
 	if c.known(to) < c.known(from) {
-		c.fail("better", "traffic is moved from %s (%d) to the worse %s (%d), for %q", from.name, c.known(from), to.name, c.known(to), r.Reason())
+		c.fail("better", "traffic is moved from %s (%d) to the worse %s (%d), for %q",
+			from.name, c.known(from), to.name, c.known(to), r.Reason())
 	}
 	if r.Reason() == state.ReasonPrimary && w.setup.Path && !c.proven(to) {
 		c.fail("better", "traffic returns to %s, which is not proven", to.name)
@@ -348,7 +350,8 @@ func (c *checker) after() {
 		c.badSince = w.now
 	}
 	if w.now.Sub(c.badSince) > c.bound() {
-		c.fail("carries", "traffic has been lost for %v although another slave is proven: %s", w.now.Sub(c.badSince), w.describe())
+		c.fail("carries", "traffic has been lost for %v although another slave is proven: %s",
+			w.now.Sub(c.badSince), w.describe())
 	}
 }
 
@@ -381,7 +384,8 @@ func (c *checker) judgedByLACP() {
 		return
 	}
 	for _, n := range w.nics {
-		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil && !w.setup.Damping && w.member(n)
+		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.member(n) &&
+			w.setup.Kinds == nil && !w.setup.Damping
 		switch {
 		case !out || c.disturbedNow():
 			delete(c.outSince, n)

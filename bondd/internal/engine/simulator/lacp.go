@@ -61,8 +61,8 @@ func (n *nic) speaks() int {
 	return 0
 }
 
-// linked reports whether frames of LACP pass: they are between the two ends of a
-// cable, so that a port that does not forward lets them through.
+// linked reports whether the two ends of a cable have anything of each other. A
+// switch port that does not forward lets the frames of LACP through.
 func (n *nic) linked() bool {
 	return n.present && n.up && n.carrier && n.cable && !n.crashed && !n.dead
 }
@@ -203,7 +203,8 @@ func (n *nic) attach(active int) {
 
 // lacpLink is what a read tells of a slave's port.
 func (n *nic) lacpLink() *state.LACPPort {
-	return &state.LACPPort{Aggregator: n.aggregator(), Actor: n.port.actor, Partner: n.port.partner, ActorChurn: "none", PartnerChurn: "none"}
+	return &state.LACPPort{Aggregator: n.aggregator(), Actor: n.port.actor, Partner: n.port.partner,
+		ActorChurn: "none", PartnerChurn: "none"}
 }
 
 // lacpBond is what a read tells of the bond.

@@ -31,7 +31,9 @@ func TestMutants(t *testing.T) {
 		}), returning},
 		{"traffic returns to a primary as soon as it has a link", "better", Mutant{Output: returnAtOnce}, returning},
 		{"a dead path is no reason", "carries", Mutant{Output: func(_ *World, _ core.Input, out *core.Output) {
-			out.Requests = slices.DeleteFunc(out.Requests, func(r core.Request) bool { return r.Reason() == state.ReasonPath })
+			out.Requests = slices.DeleteFunc(out.Requests, func(r core.Request) bool {
+				return r.Reason() == state.ReasonPath
+			})
 		}}, ""},
 		{"a slave is never parked", "carries", onOps(func(_ *World, op state.Op) bool {
 			switch op.(type) {

@@ -90,7 +90,8 @@ func (w *World) passes(n *nic) bool {
 	reached, of := 0, 0
 	for t := range w.cfg.Bonds[0].Paths {
 		for i := range w.probes {
-			if other := w.byIndex(w.probes[i].Index); other != nil && (other == n || other.lost == 0) && w.replies(other, t) {
+			other := w.byIndex(w.probes[i].Index)
+			if other != nil && (other == n || other.lost == 0) && w.replies(other, t) {
 				of++
 				if w.replies(n, t) {
 					reached++
@@ -126,7 +127,8 @@ func (w *World) reportPaths() {
 			continue
 		}
 		for t, p := range w.cfg.Bonds[0].Paths {
-			report[n.index] = append(report[n.index], state.Path{Target: p.Target, State: n.paths[t].state, Proven: n.paths[t].proven})
+			path := state.Path{Target: p.Target, State: n.paths[t].state, Proven: n.paths[t].proven}
+			report[n.index] = append(report[n.index], path)
 		}
 	}
 	run := w.run
