@@ -240,6 +240,9 @@ type slaveStatus struct {
 	ReuseIn    *float64 `json:"reuse_in_seconds"`
 
 	ForwardingDelay *float64 `json:"forwarding_delay_seconds"`
+	Paths           []struct {
+		State string `json:"state"`
+	} `json:"paths"`
 }
 
 // slave returns the slave of that name, or nil.

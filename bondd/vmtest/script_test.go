@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bondd.internal/bondd/internal/engine/simulator"
+	"bondd.internal/config/bonding"
 	"bondd.internal/image/lab/netlab"
 )
 
@@ -42,13 +43,14 @@ func TestScripts(t *testing.T) {
 
 // playable reports whether the lab has all that a script asks for.
 func playable(s *simulator.Script) bool {
-	if s.Setup.Faults || s.Setup.Lag > 0 || s.Setup.Train > 0 || s.Setup.Kinds != nil || s.Setup.Forward > 0 {
+	if s.Setup.Faults || s.Setup.Lag > 0 || s.Setup.Train > 0 || s.Setup.Kinds != nil || s.Setup.Forward > 0 ||
+		s.Setup.Targets > 1 || s.Setup.Members != nil || s.Setup.Speeds != nil || s.Setup.Mode == bonding.LACP {
 		return false
 	}
 	return !slices.ContainsFunc(s.Actions, func(a simulator.Action) bool {
 		f := strings.Fields(string(a))
 		switch f[0] {
-		case "card", "device", "inventory", "reads", "refuse", "loss":
+		case "card", "device", "inventory", "reads", "refuse", "loss", "config", "oneway":
 			return true
 		case "expect":
 			return f[1] == "penalty" || f[1] == "ledger" || f[1] == "answer"
@@ -73,6 +75,15 @@ func newStage(t *testing.T, s *simulator.Setup) *stage {
 	}
 	if s.UpDelay != "" {
 		options = append(options, fmt.Sprintf("updelay = \"%sms\"", s.UpDelay))
+	}
+	if s.DownDelay != "" {
+		options = append(options, fmt.Sprintf("downdelay = \"%sms\"", s.DownDelay))
+	}
+	if s.Reselect != "" {
+		options = append(options, fmt.Sprintf("primary_reselect = %q", s.Reselect))
+	}
+	if s.FailOverMAC != "" {
+		options = append(options, fmt.Sprintf("fail_over_mac = %q", s.FailOverMAC))
 	}
 	for i, p := range s.Prio {
 		options = append(options, fmt.Sprintf("[[bond.slave]]\nname = \"eth%d\"\nprio = %d", i, p))

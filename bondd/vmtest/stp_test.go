@@ -47,7 +47,8 @@ func spanningTree(t *testing.T, toml string) (*netlab.LAN, *daemon) {
 	d := start(t, lan, toml)
 	netlab.Eventually(t, time.Minute, "paths from both slaves", func() bool {
 		b := d.bond0()
-		return isTrue(b.slave("eth0").PathUp) && isTrue(b.slave("eth1").PathUp)
+		up := func(s *slaveStatus) bool { return len(s.Paths) == 1 && s.Paths[0].State == "up" }
+		return up(b.slave("eth0")) && up(b.slave("eth1"))
 	})
 	d.healthy()
 	acquaint(lan)

@@ -386,8 +386,8 @@ func (p *planner) enslave(bond *state.Link, shared state.MAC) {
 		if l.Master != bond.Index || slices.Contains(p.Slaves, l.Name) || slices.Contains(p.Parked, l.Name) {
 			continue
 		}
-		if carries(l) && !p.carried(bond) {
-			continue // it is the last one that works: it goes once another is up
+		if l.LinkUp() && !p.carried(bond) {
+			continue // the last one that works, or soon will: it goes once another is up
 		}
 		p.add(state.Release{Slave: l.Name, Bond: p.name})
 	}
@@ -415,7 +415,7 @@ func (p *planner) park(bond *state.Link) {
 			continue
 		}
 		if bond != nil && l.Master == bond.Index {
-			if carries(l) && !p.carried(bond) {
+			if l.LinkUp() && !p.carried(bond) {
 				continue // as in enslave
 			}
 			p.add(state.Release{Slave: name, Bond: p.name})

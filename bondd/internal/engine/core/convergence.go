@@ -268,8 +268,9 @@ func (p PlanDone) apply(c *Core) {
 
 // settled reports whether the kernel has seen every link that is lost. Until
 // then any write could have it select such a slave again (bond_select_active_slave,
-// drivers/net/bonding/bond_main.c), so none is made. It is not waited for longer
-// than its monitor can take: it may never agree.
+// drivers/net/bonding/bond_main.c), so none is made. While downdelay runs for the
+// active slave, it would have it leave that slave at once. It is not waited for
+// longer than its monitor can take: it may never agree.
 func (c *Core) settled(b *bond) bool {
 	if !b.activeBackup() {
 		return true
@@ -277,7 +278,7 @@ func (c *Core) settled(b *bond) bool {
 	limit := 2*b.cfg.Miimon() + b.cfg.DownDelay() + time.Second
 	v := c.view(b)
 	for i := range v.Slaves {
-		if s := &v.Slaves[i]; !s.LinkUp && s.MII == state.MIIUp &&
+		if s := &v.Slaves[i]; (s.MII == state.MIIFail && s.Index == b.active || !s.LinkUp && s.MII == state.MIIUp) &&
 			(c.now.Sub(b.actedAt) < limit || c.now.Sub(c.links[s.Index].changed) < limit) {
 			return false
 		}

@@ -85,9 +85,10 @@ type bond struct {
 	lease *reconcile.Lease
 	dhcp  string // what the DHCP client is doing, in words
 
-	paths  map[int][]state.Path // the last report, by interface index
-	probes []ProbeSlave         // who was told to probe
-	sender Sender               // and from where
+	paths    map[int][]state.Path // the last report, by interface index
+	reported time.Time            // when it came
+	probes   []ProbeSlave         // who was told to probe
+	sender   Sender               // and from where
 
 	pollErrors map[string]uint64 // polls without a reply, by the NIC's name
 

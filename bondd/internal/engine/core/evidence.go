@@ -275,7 +275,7 @@ func (r PathReport) apply(c *Core) {
 		}
 	}
 	before := b.paths
-	b.paths = r.Paths
+	b.paths, b.reported = r.Paths, c.now
 	c.learnPorts(b, before)
 	c.decide(b, c.now, state.WatchPath)
 	c.out.Publish = true
@@ -492,7 +492,8 @@ func (c *Core) view(b *bond) failover.Bond {
 		s.Spare = v.ActiveBackup && b.spares(l.Name)
 		for t, p := range b.paths[l.Index] {
 			s.Paths[t] = p.State
-			if p.Proven {
+			// What was proven before the link went is not proven any more.
+			if p.Proven && s.LinkUp && !known.changed.After(b.reported) {
 				s.Proven |= 1 << t
 			}
 		}

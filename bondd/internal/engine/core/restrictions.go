@@ -184,7 +184,8 @@ func (b *bond) forget(now time.Time) {
 // excuse keeps a NIC of a LACP bond out for a moment only. Out there the switch
 // would not hear LACP from it and pass nothing, so that its path could never
 // come back; but a slave that joins is not used before both ends agree. Until
-// they do, its path is not judged.
+// they do, its path is not judged. Where nobody at the other end speaks LACP, the
+// driver uses one slave alone, which only its path can judge.
 func (c *Core) excuse(b *bond, v *failover.Bond) {
 	if b.cfg.Mode() != bonding.LACP {
 		return
@@ -193,6 +194,9 @@ func (c *Core) excuse(b *bond, v *failover.Bond) {
 		s := &v.Slaves[i]
 		l := c.net.LinkByIndex(s.Index)
 		switch {
+		case l.Slave != nil && usedAlone(l.Slave):
+			delete(b.excused, l.Name)
+			s.Excused = false
 		case l.Slave == nil && !s.Suppressed, l.Slave != nil && l.Slave.LACP != nil && !l.Slave.LACP.Carries():
 			b.excused[l.Name], s.Excused = true, true
 		case b.excused[l.Name] && slices.Contains(s.Paths[:], state.PathUp) && !failover.Blamed(v, s.Index):
@@ -200,6 +204,12 @@ func (c *Core) excuse(b *bond, v *failover.Bond) {
 			s.Excused = false
 		}
 	}
+}
+
+// usedAlone reports whether the driver uses a slave in mode 802.3ad that hears
+// nothing of LACP, and has not for long enough.
+func usedAlone(s *state.SlaveLink) bool {
+	return s.Active && s.LACP != nil && s.LACP.Actor&(state.PortDefaulted|state.PortExpired) == state.PortDefaulted
 }
 
 // spare sees to it that the driver does not use what it should not. The writes

@@ -9,20 +9,25 @@ import (
 
 	"bondd.internal/bondd/internal/engine/core"
 	"bondd.internal/bondd/internal/state"
+	"bondd.internal/config/bonding"
 )
 
 // An Action is one line of a script: what happens to the world from outside, how
 // much time passes, or what is expected.
 //
 //	cable eth0 out|in            the cable
-//	path eth0 dead|alive         what is behind the switch port
-//	target dead|alive            the target itself
+//	path eth0 dead|alive [2]     what is behind the switch port, or the way to one target
+//	oneway eth0 in|out|none      what is lost: all that comes to the card, or all that it sends
+//	lacp eth0 agrees|silent|other  what the switch port does: it has no LACP, or is another switch's
+//	target dead|alive [2]        the targets themselves, or one of them
 //	card eth0 gone|back          the card
 //	device eth0 dead|alive       the card's device does not reply; its carrier stays
 //	loss eth0 20                 replies lost, in percent
 //	failover eth1                an operator's order
 //	kernel active eth1           another program sets the active slave
 //	restart                      bondd is killed and started again
+//	config mode balance-rr       what the configuration has from the next restart on,
+//	config members eth1 eth0     likewise primary and reselect; none: not set
 //	inventory fails|works        hwprobe
 //	reads fail|work              reading the kernel's state
 //	refuse 2                     the kernel refuses the next writes
@@ -78,13 +83,27 @@ func (w *World) Do(a Action) error {
 			n.carrier = false
 		}
 	case "path":
-		card().dead = arg(2) == "dead"
+		if dead := arg(2) == "dead"; arg(3) == "" {
+			card().dead = dead
+		} else {
+			card().deadTo[w.targetOf(arg(3))] = dead
+		}
+	case "oneway":
+		if card().oneWay = arg(2); arg(2) == "none" {
+			card().oneWay = ""
+		}
 	case "device":
 		if n := card(); n.present {
 			n.crashed = arg(2) == "dead"
 		}
+	case "lacp":
+		card().lacp = arg(2)
 	case "target":
-		w.targetDead = arg(1) == "dead"
+		if dead := arg(1) == "dead"; arg(2) == "" {
+			w.silent = [2]bool{dead, dead}
+		} else {
+			w.silent[w.targetOf(arg(2))] = dead
+		}
 	case "loss":
 		card().lost, _ = strconv.Atoi(arg(2))
 	case "card":
@@ -96,10 +115,18 @@ func (w *World) Do(a Action) error {
 		w.check.byOther = true
 		_ = w.driver.setActive(w.byName(arg(2))) // or it is refused, as by the driver
 		w.check.byOther = false
+		w.check.disturbedFor(50 * time.Millisecond) // until the driver is held, if it has to be
 	case "restart":
-		snapshot, _ := w.core.Snapshot(w.now)
+		snapshot := w.snapshot()
 		w.history = snapshot.History
+		mode := w.setup.Mode
 		w.start()
+		if w.setup.Mode != mode { // the bond is emptied and filled again
+			w.check.lossy = true
+			w.check.disturbedFor(10 * time.Second)
+		}
+	case "config":
+		return w.config(f[1:])
 	case "inventory":
 		w.inventory = nil
 		if arg(1) == "fails" {
@@ -116,7 +143,6 @@ func (w *World) Do(a Action) error {
 		w.check.disturbedFor(3 * time.Second)
 	case "refuse":
 		w.refuse, _ = strconv.Atoi(arg(1))
-		w.check.disturbedFor(40 * time.Second)
 	case "wait":
 		d, err := time.ParseDuration(arg(1))
 		if err != nil {
@@ -132,6 +158,39 @@ func (w *World) Do(a Action) error {
 		return fmt.Errorf("%q is not an action", a)
 	}
 	return w.check.err
+}
+
+// targetOf is the index of a target, by its number.
+func (w *World) targetOf(number string) int {
+	if number == "2" {
+		return 1
+	}
+	return 0
+}
+
+// config changes the configuration that bondd starts with the next time.
+func (w *World) config(f []string) error {
+	if len(f) < 2 {
+		return fmt.Errorf("config %s: not something to configure", strings.Join(f, " "))
+	}
+	value := f[1]
+	if value == "none" {
+		value = ""
+	}
+	var err error
+	switch f[0] {
+	case "mode":
+		w.next.Mode, err = bonding.ParseMode(value)
+	case "members":
+		w.next.Members = f[1:]
+	case "primary":
+		w.next.Primary = value
+	case "reselect":
+		w.next.Reselect = value
+	default:
+		err = fmt.Errorf("config %s: not something to configure", f[0])
+	}
+	return err
 }
 
 // card takes a card out of the machine, or puts it back.
@@ -150,7 +209,7 @@ func (w *World) card(n *nic, back bool) {
 		w.event(n)
 		return
 	}
-	n.present, n.prio, n.failures = true, 0, 0
+	n.present, n.prio, n.failures, n.mac = true, 0, 0, ownMAC(n.index)
 	n.mii = state.MIIDown
 	w.event(n)
 }
@@ -163,7 +222,7 @@ func (w *World) expect(f []string) error {
 		}
 		return ""
 	}
-	snapshot, _ := w.core.Snapshot(w.now)
+	snapshot := w.snapshot()
 	b := &snapshot.Bonds[0]
 	var got, want string
 	switch arg(0) {

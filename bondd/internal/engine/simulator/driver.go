@@ -19,11 +19,16 @@ type nic struct {
 	noARP   bool
 	ipv6    bool
 	carrier bool
-	master  bool // it is the bond's slave
+	turned  time.Time // when its carrier last changed
+	master  bool      // it is the bond's slave
 
+	speed    int           // Mb/s
+	mac      state.MAC     // that it has at present
 	cable    bool          // it is plugged in
 	crashed  bool          // its device does not reply, and nothing passes; the carrier stays
 	dead     bool          // nothing behind the switch port replies
+	deadTo   [2]bool       // nor does this target alone
+	oneWay   string        // what is lost: "in", from the switch to the card, or "out"; empty: nothing
 	forwards time.Time     // when the switch port begins to forward
 	delay    time.Duration // from link to forwarding
 	training time.Duration // from up to carrier
@@ -37,12 +42,16 @@ type nic struct {
 	prio     int
 	changes  uint64
 
-	path pathModel
+	paths [2]pathModel // to each target
+
+	lacp    string // what the switch port does: "agrees", "silent" (it has no LACP) or "other" (it is another switch's)
+	blocked bool   // the switch port passes nothing since LACP is not agreed
+	port    port
 }
 
 // good reports whether packets get through by the card.
 func (n *nic) good(now time.Time) bool {
-	return n.present && n.up && n.carrier && n.cable && !n.crashed && !n.dead && !now.Before(n.forwards)
+	return n.linked() && n.oneWay == "" && !n.blocked && !now.Before(n.forwards)
 }
 
 // A driver is the bonding driver with one bond, as far as bondd can tell:
@@ -56,6 +65,8 @@ type driver struct {
 	slaves  []*nic // in the order in which they were enslaved
 	active  *nic
 	primary string // the name that is recorded, be it a slave or not
+
+	aggregator int // in mode 802.3ad the one in use; 0: none
 
 	// changed is called for every change of the active slave; nil is none.
 	changed func(from, to *nic)
@@ -93,6 +104,11 @@ func (d *driver) inspect() {
 		}
 	}
 	reselect := false
+	up := func(s *nic) {
+		s.mii = state.MIIUp
+		s.active = s == d.active || !d.mode().HasActiveSlave() && d.mode() != bonding.LACP
+		reselect = reselect || d.active == nil || s.name == d.primary || s.prio > d.active.prio
+	}
 	for _, s := range d.slaves {
 		link := s.up && s.carrier
 		if s.mii == state.MIIUp && !link {
@@ -101,7 +117,7 @@ func (d *driver) inspect() {
 		if s.mii == state.MIIFail {
 			switch {
 			case link:
-				s.mii = state.MIIUp
+				up(s)
 				continue
 			case s.wait <= 0:
 				s.mii, s.active = state.MIIDown, false
@@ -123,10 +139,8 @@ func (d *driver) inspect() {
 			case !link:
 				s.mii = state.MIIDown
 			case s.wait <= 0 || ignoreUpdelay:
-				s.mii = state.MIIUp
-				s.active = !d.mode().HasActiveSlave()
+				up(s)
 				ignoreUpdelay = false
-				reselect = reselect || d.active == nil || s.name == d.primary || s.prio > d.active.prio
 			default:
 				s.wait--
 			}
@@ -175,8 +189,12 @@ func (d *driver) best(force bool) *nic {
 			return preferred
 		}
 		switch d.options["primary_reselect"] {
-		case "failure", "better": // the cards of a World are equally fast
+		case "failure":
 			return current
+		case "better": // all links are full duplex
+			if preferred.speed <= current.speed {
+				return current
+			}
 		}
 		return preferred
 	}
@@ -204,7 +222,21 @@ func (d *driver) change(to *nic) {
 		to.active, to.mii, to.wait = true, state.MIIUp, 0
 	}
 	d.active = to
+	d.failOverMAC(from, to)
 	d.changed(from, to)
+}
+
+// failOverMAC is bond_do_fail_over_mac.
+func (d *driver) failOverMAC(from, to *nic) {
+	switch {
+	case to == nil || d.mode() != bonding.ActiveBackup:
+	case d.options["fail_over_mac"] == "active":
+		d.mac = to.mac
+	case d.options["fail_over_mac"] == "follow" && from != nil:
+		from.mac, to.mac = to.mac, from.mac
+	case d.options["fail_over_mac"] == "follow":
+		to.mac = d.mac
+	}
 }
 
 var errRefused = errors.New("invalid argument")
@@ -257,6 +289,10 @@ func (d *driver) enslave(n *nic) error {
 	}
 	n.master, n.up, n.prio = true, true, 0
 	n.mii, n.wait, n.active = state.MIIDown, 0, false
+	n.port = newPort()
+	if fom := d.options["fail_over_mac"]; d.mode() != bonding.ActiveBackup || fom == "" || fom == "none" {
+		n.mac = d.mac
+	}
 	if n.carrier {
 		n.mii = state.MIIUp
 		if d.ticks("updelay") > 0 {
@@ -265,11 +301,9 @@ func (d *driver) enslave(n *nic) error {
 	}
 	d.slaves = append(d.slaves, n)
 	if d.mode().HasActiveSlave() {
-		if n.mii == state.MIIUp || d.active == nil {
-			d.reselect(n.name == d.primary)
-		}
+		d.reselect(n.name == d.primary)
 	} else {
-		n.active = true
+		n.active = d.mode() != bonding.LACP
 	}
 	return nil
 }
@@ -286,22 +320,29 @@ func (d *driver) release(n *nic) error {
 		}
 	}
 	n.master, n.active = false, false
+	if d.mode() == bonding.LACP {
+		d.selectAggregator() // as bond_3ad_unbind_slave
+	}
 	if d.active == n {
 		d.active = nil
 		if best := d.best(false); best != nil {
-			from := n
 			d.active = best
 			best.active, best.mii = true, state.MIIUp
-			d.changed(from, best)
+			d.failOverMAC(n, best)
+			d.changed(n, best)
 		} else {
 			d.changed(n, nil)
 		}
 	}
+	n.mac = ownMAC(n.index)
 	return nil
 }
 
 // carrier is the bond's own (bond_set_carrier).
 func (d *driver) carrier() bool {
+	if d.mode() == bonding.LACP {
+		return d.lacpBond().Ports > 0
+	}
 	for _, s := range d.slaves {
 		if s.mii == state.MIIUp || s.mii == state.MIIFail {
 			return true
@@ -318,11 +359,14 @@ func (w *World) network() *state.Network {
 		if !c.present {
 			continue
 		}
-		l := state.Link{Index: c.index, Name: c.name, Kind: "veth", MAC: ownMAC(c.index), PermanentMAC: ownMAC(c.index),
+		l := state.Link{Index: c.index, Name: c.name, Kind: "veth", MAC: c.mac, PermanentMAC: ownMAC(c.index),
 			MTU: 1500, Up: c.up, Carrier: c.up && c.carrier, NoARP: c.noARP, IPv6: c.ipv6, CarrierChanges: c.changes}
 		if c.master {
-			l.MAC, l.Master = d.mac, bondIndex
+			l.Master = bondIndex
 			l.Slave = &state.SlaveLink{Active: c.active, MIIStatus: c.mii, LinkFailures: c.failures, Prio: c.prio}
+			if d.mode() == bonding.LACP {
+				l.Slave.LACP = c.lacpLink()
+			}
 		}
 		n.Links = append(n.Links, l)
 	}
@@ -346,6 +390,9 @@ func (w *World) network() *state.Network {
 		Carrier: d.up && d.carrier(), IPv6: true, Bond: &state.BondLink{Options: options}}
 	if d.active != nil {
 		bond.Bond.ActiveSlave = d.active.index
+	}
+	if d.mode() == bonding.LACP {
+		bond.Bond.LACP = d.lacpBond()
 	}
 	n.Links = append(n.Links, bond)
 	n.Addresses = append(n.Addresses, w.addresses...)
@@ -403,6 +450,11 @@ func (w *World) do(op state.Op) error {
 	case state.SetMAC:
 		if op.Link == "bond0" {
 			d.mac = op.MAC
+			for _, s := range d.slaves { // bond_set_mac_address; without fail_over_mac
+				s.mac = op.MAC
+			}
+		} else if n := link(op.Link); n != nil {
+			n.mac = op.MAC
 		}
 	case state.SetMTU:
 		if op.Link == "bond0" {
@@ -424,6 +476,8 @@ func (w *World) do(op state.Op) error {
 	case state.AddAddress:
 		w.addresses = append(w.addresses, state.Address{Index: bondIndex, Prefix: op.Prefix, Broadcast: op.Broadcast,
 			Permanent: op.Lifetime == 0})
+	case state.DelAddress, state.RestoreAddress, state.DelRoute, state.RestoreRoute:
+		// Without effect on what is looked at here.
 	default:
 		return fmt.Errorf("the model does not know %T", op)
 	}

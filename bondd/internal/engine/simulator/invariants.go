@@ -47,12 +47,23 @@ type checker struct {
 type move struct {
 	from, to string
 	reason   state.Reason // empty: the driver's own
-	at       time.Time
+	reported time.Time    // when the event about it comes
 }
 
-func (c *checker) fail(format string, args ...any) {
+// A Violation says which invariant is broken, and how.
+type Violation struct {
+	Invariant string        // better, carries, last, quiet or ledger
+	At        time.Duration // since the World began
+	What      string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s: at %.3f s: %s", v.Invariant, v.At.Seconds(), v.What)
+}
+
+func (c *checker) fail(invariant, format string, args ...any) {
 	if c.err == nil {
-		c.err = fmt.Errorf("at %.3f s: %s", c.world.now.Sub(epoch).Seconds(), fmt.Sprintf(format, args...))
+		c.err = &Violation{invariant, c.world.now.Sub(epoch), fmt.Sprintf(format, args...)}
 	}
 }
 
@@ -128,14 +139,12 @@ func (c *checker) learned(in core.Input) {
 }
 
 // firstRead: what came and went between the start of bondd and the first read of
-// the kernel is nowhere to be found.
+// the kernel is nowhere to be found, unless its event comes after that.
 func (c *checker) firstRead(r *core.NetworkRead) {
-	since := slices.DeleteFunc(c.moves, func(m move) bool { return !m.at.After(r.Began) })
-	c.moves = nil
-	if l := r.Network.Link("bond0"); l != nil && l.Bond.ActiveSlave != 0 {
-		c.moves = []move{{to: r.Network.LinkByIndex(l.Bond.ActiveSlave).Name, at: r.Began}}
+	c.moves = slices.DeleteFunc(c.moves, func(m move) bool { return !m.reported.After(r.Began) })
+	if l := r.Network.Link("bond0"); len(c.moves) == 0 && l != nil && l.Bond.ActiveSlave != 0 {
+		c.moves = []move{{to: r.Network.LinkByIndex(l.Bond.ActiveSlave).Name}}
 	}
-	c.moves = append(c.moves, since...)
 }
 
 // link notes the carrier of a link. What ethtool said before is void if it changes.
@@ -156,46 +165,60 @@ func (c *checker) known(n *nic) int {
 	case !w.setup.Path:
 		return 3
 	}
-	replied := false
-	for _, other := range w.nics {
-		if p := w.report[other.index]; len(p) > 0 && (p[0].State == state.PathUp) {
-			replied = true
+	heard, any := 0, w.cfg.Bonds[0].PathPolicy == "any"
+	down, proven := 0, 0
+	for t := range w.cfg.Bonds[0].Paths {
+		replies := func(p []state.Path) bool { return len(p) > t && p[t].State == state.PathUp }
+		if !slices.ContainsFunc(w.nics, func(o *nic) bool { return replies(w.report[o.index]) }) {
+			continue // the target replies to nobody
+		}
+		heard++
+		if p := w.report[n.index]; len(p) > t && p[t].State == state.PathDown {
+			down++
+		} else if len(p) > t && p[t].Proven {
+			proven++
 		}
 	}
-	p := w.report[n.index]
 	switch {
-	case !replied:
-		return 3 // the target replies to nobody
-	case len(p) > 0 && p[0].State == state.PathDown:
+	case heard == 0:
+		return 3
+	case down > 0 && (!any || down == heard):
 		return 1
-	case len(p) == 0 || !p[0].Proven:
+	case proven == 0 || !any && proven < heard:
 		return 2
 	}
 	return 3
+}
+
+// proven reports whether a slave has shown that traffic gets through.
+func (c *checker) proven(n *nic) bool {
+	return c.known(n) == 3 && slices.ContainsFunc(c.world.report[n.index], func(p state.Path) bool { return p.Proven })
 }
 
 // requested: bondd requests something of the driver.
 func (c *checker) requested(r *core.Request) {
 	w := c.world
 	to, from := w.byIndex(r.To), w.driver.active
-	if r.To == 0 || to == nil || from == nil || r.Reason() == state.ReasonAdmin || c.disturbedNow() {
+	if r.To == 0 || to == nil || from == nil || r.Reason() == state.ReasonAdmin || c.disturbedNow() || !w.member(from) {
 		return
 	}
 	if c.known(to) < c.known(from) {
-		c.fail("traffic is moved from %s (%d) to the worse %s (%d), for %q", from.name, c.known(from), to.name, c.known(to), r.Reason())
+		c.fail("better", "traffic is moved from %s (%d) to the worse %s (%d), for %q",
+			from.name, c.known(from), to.name, c.known(to), r.Reason())
 	}
-	if r.Reason() == state.ReasonPrimary && w.setup.Path {
-		if p := w.report[to.index]; len(p) == 0 || !p[0].Proven {
-			c.fail("traffic returns to %s, which is not proven", to.name)
-		}
+	if r.Reason() == state.ReasonPrimary && w.setup.Path && !c.proven(to) {
+		c.fail("better", "traffic returns to %s, which is not proven", to.name)
 	}
 }
 
 func (c *checker) disturbedNow() bool { return c.world.now.Before(c.faultEnd) }
 
+// reported: the event about the last move comes at that time.
+func (c *checker) reported(at time.Time) { c.moves[len(c.moves)-1].reported = at }
+
 // moved: the driver has another active slave.
 func (c *checker) moved(from, to *nic) {
-	m := move{at: c.world.now, reason: c.reason}
+	m := move{reason: c.reason}
 	if from != nil {
 		m.from = from.name
 	}
@@ -204,31 +227,32 @@ func (c *checker) moved(from, to *nic) {
 	}
 	c.moves = append(c.moves, m)
 	w := c.world
-	if c.byOther || to == nil || from == nil || w.driver.mode() != bonding.ActiveBackup || !w.setup.Path || c.disturbedNow() {
+	if c.byOther || to == nil || from == nil || w.driver.mode() != bonding.ActiveBackup ||
+		!w.setup.Path || c.disturbedNow() {
 		return
 	}
 	// Whoever made it: the driver has to be kept from a slave that is not proven
 	// while traffic is on one that is.
-	if c.known(from) == 3 && from.good(w.now) && w.report[from.index] != nil && w.report[from.index][0].Proven &&
-		c.known(to) < 3 && from.mii == state.MIIUp && from.master {
-		c.fail("traffic moves from %s, which is proven, to %s, which is not", from.name, to.name)
+	if c.proven(from) && w.passes(from) && c.known(to) < 3 && from.mii == state.MIIUp && from.master && w.member(from) {
+		c.fail("better", "traffic moves from %s, which is proven, to %s, which is not", from.name, to.name)
 	}
 }
 
-// checkRelease is called before a slave is released.
+// checkRelease is called before a slave is released. A link that came or went after
+// the read that the plan was made from could not be known.
 func (w *World) checkRelease(n *nic) {
 	c := &w.check
-	if n == nil || !n.master || !n.carrier || w.driver.mode() != w.cfg.Bonds[0].Mode() {
+	if n == nil || !n.master || !n.carrier || n.turned.After(c.read) || w.driver.mode() != w.cfg.Bonds[0].Mode() {
 		return
 	}
 	left := 0
 	for _, s := range w.driver.slaves {
-		if s != n && s.up && s.carrier && (s.mii == state.MIIUp || s.mii == state.MIIFail) {
+		if s != n && s.up && (s.carrier && (s.mii == state.MIIUp || s.mii == state.MIIFail) || s.turned.After(c.read)) {
 			left++
 		}
 	}
 	if left == 0 {
-		c.fail("%s is released, and no other slave is up", n.name)
+		c.fail("last", "%s is released, and no other slave is up", n.name)
 	}
 }
 
@@ -257,8 +281,11 @@ func (c *checker) wrote(op state.Op) {
 	case state.Park, state.Unpark: // the trials of a static group go on, later and later
 		return
 	}
-	if w.now.Sub(c.event) > quietAfter && w.refuse == 0 && !c.disturbedNow() {
-		c.fail("%q is written although nothing has happened for %v", op, w.now.Sub(c.event))
+	if slices.ContainsFunc(w.nics, func(n *nic) bool { return n.lost > 0 }) {
+		return // something happens all the time
+	}
+	if w.now.Sub(c.event) > quietAfter && !c.disturbedNow() {
+		c.fail("quiet", "%q is written although nothing has happened for %v", op, w.now.Sub(c.event))
 	}
 }
 
@@ -273,8 +300,14 @@ func (c *checker) bound() time.Duration {
 		// that was unproven may take that as well.
 		bound += 4*500*time.Millisecond + 200*time.Millisecond
 	}
-	if c.world.setup.UpDelay != "" {
-		bound += time.Duration(c.world.driver.number("updelay")) * time.Millisecond
+	if c.world.driver.mode() == bonding.LACP {
+		bound += 1500 * time.Millisecond // a slave that LACP has to judge is used for 3 s after the last that was heard
+	}
+	if c.world.driver.number("downdelay") > 0 {
+		bound += c.world.setup.Lag // which the driver gives the link beside
+	}
+	for _, delay := range []string{"updelay", "downdelay"} {
+		bound += time.Duration(c.world.driver.number(delay)) * time.Millisecond
 	}
 	return bound
 }
@@ -287,14 +320,11 @@ func (c *checker) after() {
 	}
 	d := &w.driver
 	c.staticGroup()
+	c.judgedByLACP()
 	proven := false // a slave that is good, and that bondd and the driver know to be
 	for _, n := range w.nics {
-		good := n.good(w.now) && n.master && n.mii == state.MIIUp
-		if good && w.setup.Path {
-			p := w.report[n.index]
-			good = len(p) > 0 && p[0].Proven
-		}
-		proven = proven || good
+		good := w.passes(n) && n.lost == 0 && n.master && n.mii == state.MIIUp && w.member(n)
+		proven = proven || good && (!w.setup.Path || c.proven(n))
 	}
 	lost := false
 	switch {
@@ -303,13 +333,17 @@ func (c *checker) after() {
 		lost = d.active == nil || !w.carries(d.active)
 	default:
 		for _, s := range d.slaves {
-			lost = lost || (s.mii == state.MIIUp || s.mii == state.MIIFail) && !w.carries(s)
+			uses := s.mii == state.MIIUp || s.mii == state.MIIFail
+			if d.mode() == bonding.LACP {
+				uses = s.active
+			}
+			lost = lost || uses && !w.carries(s)
 		}
 	}
 	if w.inventory != nil && d.mode() != bonding.ActiveBackup {
 		c.disturbedFor(3 * time.Second) // without an inventory nothing is planned, and so nothing parked
 	}
-	if w.targetDead || !lost || !proven || c.disturbedNow() {
+	if w.silent == [2]bool{true, true} || !lost || !proven || c.disturbedNow() {
 		c.badSince = time.Time{}
 		return
 	}
@@ -317,7 +351,8 @@ func (c *checker) after() {
 		c.badSince = w.now
 	}
 	if w.now.Sub(c.badSince) > c.bound() {
-		c.fail("traffic has been lost for %v although another slave is proven: %s", w.now.Sub(c.badSince), w.describe())
+		c.fail("carries", "traffic has been lost for %v although another slave is proven: %s",
+			w.now.Sub(c.badSince), w.describe())
 	}
 }
 
@@ -330,14 +365,35 @@ func (c *checker) staticGroup() {
 	}
 	for _, n := range w.nics {
 		// A device that does not answer cannot be told to give its link up.
-		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil
+		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil && w.member(n)
 		switch {
 		case !out || c.disturbedNow() || !w.driver.carrier():
 			delete(c.outSince, n)
 		case c.outSince[n].IsZero():
 			c.outSince[n] = w.now
 		case w.now.Sub(c.outSince[n]) > 12*time.Second+w.setup.Train:
-			c.fail("%s is kept out of the bond for %v with a link", n.name, w.now.Sub(c.outSince[n]))
+			c.fail("carries", "%s is kept out of the bond for %v with a link", n.name, w.now.Sub(c.outSince[n]))
+		}
+	}
+}
+
+// judgedByLACP: a card that is kept out of a bond in mode 802.3ad hears nothing of
+// the switch, and its path would never come back. So it is let in again.
+func (c *checker) judgedByLACP() {
+	w := c.world
+	if w.driver.mode() != bonding.LACP {
+		return
+	}
+	for _, n := range w.nics {
+		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.member(n) &&
+			w.setup.Kinds == nil && !w.setup.Damping
+		switch {
+		case !out || c.disturbedNow():
+			delete(c.outSince, n)
+		case c.outSince[n].IsZero():
+			c.outSince[n] = w.now
+		case w.now.Sub(c.outSince[n]) > 5*time.Second+w.setup.Train+w.setup.Lag:
+			c.fail("carries", "%s is kept out of a bond with LACP for %v", n.name, w.now.Sub(c.outSince[n]))
 		}
 	}
 }
@@ -345,7 +401,7 @@ func (c *checker) staticGroup() {
 // carries reports whether traffic passes by a slave, as far as bondd can find out.
 func (w *World) carries(n *nic) bool {
 	if w.setup.Path {
-		return n.good(w.now)
+		return w.passes(n)
 	}
 	// Before ethtool has said once that there is a link, its word does not count.
 	return n.present && n.up && n.carrier && !n.crashed && (n.cable || !w.check.trusted[n.index])
@@ -358,7 +414,7 @@ func (w *World) CheckLedger() error {
 	if c.err != nil || c.lossy || w.unread != nil || w.run == 0 || w.driver.mode() != bonding.ActiveBackup {
 		return c.err
 	}
-	snapshot, _ := w.core.Snapshot(w.now)
+	snapshot := w.snapshot()
 	var entries []*state.Failover
 	for _, s := range snapshot.History {
 		if s.Seq <= c.entries {
@@ -375,22 +431,22 @@ func (w *World) CheckLedger() error {
 			continue
 		}
 		if told != "" {
-			want = append(want, move{from: told, to: m.to, at: m.at, reason: m.reason})
+			want = append(want, move{from: told, to: m.to, reason: m.reason})
 		}
 		told = m.to
 	}
 	if len(entries) != len(want) {
-		c.fail("the ledger has %d failovers, the driver made %d: %s", len(entries), len(want), w.describe())
+		c.fail("ledger", "the ledger has %d failovers, the driver made %d: %s", len(entries), len(want), w.describe())
 		return c.err
 	}
 	for i, e := range entries {
 		if e.From != want[i].from || e.To != want[i].to {
-			c.fail("entry %d is %s -> %s, the driver's is %s -> %s", i, e.From, e.To, want[i].from, want[i].to)
+			c.fail("ledger", "entry %d is %s -> %s, the driver's is %s -> %s", i, e.From, e.To, want[i].from, want[i].to)
 		}
 		// What bondd requests has its reason. Between two moves of one slave the
 		// driver may have been first, in which case either reason is right.
 		if r := want[i].reason; r != "" && e.Reason != r {
-			c.fail("entry %d, %s -> %s, has the reason %q, it was made for %q", i, e.From, e.To, e.Reason, r)
+			c.fail("ledger", "entry %d, %s -> %s, has the reason %q, it was made for %q", i, e.From, e.To, e.Reason, r)
 		}
 	}
 	return c.err
@@ -401,7 +457,7 @@ func (w *World) describe() string {
 	s := ""
 	for _, n := range w.nics {
 		s += fmt.Sprintf(" %s{master:%t up:%t carrier:%t cable:%t crashed:%t dead:%t good:%t mii:%v active:%t path:%v noarp:%t}", n.name, n.master, n.up, n.carrier,
-			n.cable, n.crashed, n.dead, n.good(w.now), n.mii, n.active, n.path.state, n.noARP)
+			n.cable, n.crashed, n.dead, n.good(w.now), n.mii, n.active, n.paths[0].state, n.noARP)
 	}
 	return s
 }

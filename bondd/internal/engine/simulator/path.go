@@ -49,26 +49,58 @@ func (p *pathModel) link(up bool) {
 
 // probeRound sends a probe from every card that bondd probes from.
 func (w *World) probeRound() {
-	if len(w.cfg.Bonds[0].Paths) == 0 {
+	paths := w.cfg.Bonds[0].Paths
+	if len(paths) == 0 {
 		return
 	}
-	cfg := &w.cfg.Bonds[0].Paths[0]
-	w.at(cfg.Interval, w.probeRound)
+	w.at(paths[0].Interval, w.probeRound)
 	// What the round has found is known once the last reply could have come.
-	replies := make([]bool, len(w.probes))
+	replies := make([][2]bool, len(w.probes))
 	for i := range w.probes {
 		n := w.byIndex(w.probes[i].Index)
-		replies[i] = n != nil && n.good(w.now) && !w.targetDead && w.chance(100-n.lost, 100)
+		for t := range paths {
+			replies[i][t] = n != nil && w.replies(n, t) && w.chance(100-n.lost, 100)
+		}
 	}
 	probes := w.probes
-	w.at(cfg.Timeout, func() {
+	w.at(paths[0].Timeout, func() {
 		for i := range probes {
-			if n := w.byIndex(probes[i].Index); n != nil && n.path.linked {
-				n.path.round(cfg, replies[i])
+			n := w.byIndex(probes[i].Index)
+			for t := range paths {
+				if n != nil && n.paths[t].linked {
+					n.paths[t].round(&paths[t], replies[i][t])
+				}
 			}
 		}
 		w.reportPaths()
 	})
+}
+
+// replies reports whether a target gets what a card asks it, and the card the reply.
+func (w *World) replies(n *nic, target int) bool {
+	return n.good(w.now) && !n.deadTo[target] && !w.silent[target]
+}
+
+// passes reports whether traffic gets through by a card, by the bond's policy on
+// the targets that any card reaches for sure.
+func (w *World) passes(n *nic) bool {
+	if !n.good(w.now) {
+		return false
+	}
+	reached, of := 0, 0
+	for t := range w.cfg.Bonds[0].Paths {
+		for i := range w.probes {
+			other := w.byIndex(w.probes[i].Index)
+			if other != nil && (other == n || other.lost == 0) && w.replies(other, t) {
+				of++
+				if w.replies(n, t) {
+					reached++
+				}
+				break
+			}
+		}
+	}
+	return reached == of || reached > 0 && w.cfg.Bonds[0].PathPolicy == "any"
 }
 
 // setProbes takes who has to probe from now on.
@@ -79,8 +111,10 @@ func (w *World) setProbes(p []probeSlave) {
 		for i := range p {
 			linked = linked || p[i].Index == n.index && p[i].LinkUp
 		}
-		if linked != n.path.linked {
-			n.path.link(linked)
+		for t := range n.paths {
+			if linked != n.paths[t].linked {
+				n.paths[t].link(linked)
+			}
 		}
 	}
 }
@@ -88,8 +122,13 @@ func (w *World) setProbes(p []probeSlave) {
 func (w *World) reportPaths() {
 	report := make(map[int][]state.Path, len(w.probes))
 	for i := range w.probes {
-		if n := w.byIndex(w.probes[i].Index); n != nil {
-			report[n.index] = []state.Path{{Target: w.cfg.Bonds[0].Paths[0].Target, State: n.path.state, Proven: n.path.proven}}
+		n := w.byIndex(w.probes[i].Index)
+		if n == nil {
+			continue
+		}
+		for t, p := range w.cfg.Bonds[0].Paths {
+			path := state.Path{Target: p.Target, State: n.paths[t].state, Proven: n.paths[t].proven}
+			report[n.index] = append(report[n.index], path)
 		}
 	}
 	run := w.run

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -68,11 +69,22 @@ func parseSetup(line string) (Setup, error) {
 			s.Kinds = strings.Split(value, ",")
 		case "updelay":
 			s.UpDelay = value
+		case "downdelay":
+			s.DownDelay = value
+		case "reselect":
+			s.Reselect = value
+		case "fail_over_mac":
+			s.FailOverMAC = value
+		case "members":
+			s.Members = strings.Split(value, ",")
+		case "targets":
+			s.Targets, err = strconv.Atoi(value)
+		case "any":
+			s.Any = true
+		case "speeds":
+			s.Speeds, err = numbers(value)
 		case "prio":
-			for _, p := range strings.Split(value, ",") {
-				n, aerr := strconv.Atoi(p)
-				s.Prio, err = append(s.Prio, n), aerr
-			}
+			s.Prio, err = numbers(value)
 		case "forward":
 			s.Forward, err = time.ParseDuration(value)
 		case "lag":
@@ -89,6 +101,15 @@ func parseSetup(line string) (Setup, error) {
 	return s, nil
 }
 
+// numbers reads a list with commas.
+func numbers(list string) (all []int, err error) {
+	for _, text := range strings.Split(list, ",") {
+		n, nerr := strconv.Atoi(text)
+		all, err = append(all, n), errors.Join(err, nerr)
+	}
+	return all, err
+}
+
 // String is the script's text.
 func (s *Script) String() string {
 	var b strings.Builder
@@ -103,17 +124,29 @@ func (s *Script) String() string {
 			b.WriteString(" " + key)
 		}
 	}
+	list := func(key string, numbers []int) {
+		var words []string
+		for _, n := range numbers {
+			words = append(words, strconv.Itoa(n))
+		}
+		word(key, strings.Join(words, ","))
+	}
+	word("members", strings.Join(s.Setup.Members, ","))
 	word("primary", s.Setup.Primary)
+	word("reselect", s.Setup.Reselect)
+	word("fail_over_mac", s.Setup.FailOverMAC)
 	flag("path", s.Setup.Path)
+	if s.Setup.Targets > 1 {
+		list("targets", []int{s.Setup.Targets})
+	}
+	flag("any", s.Setup.Any)
 	flag("damping", s.Setup.Damping)
 	flag("faults", s.Setup.Faults)
 	word("updelay", s.Setup.UpDelay)
+	word("downdelay", s.Setup.DownDelay)
 	word("kinds", strings.Join(s.Setup.Kinds, ","))
-	var prio []string
-	for _, p := range s.Setup.Prio {
-		prio = append(prio, strconv.Itoa(p))
-	}
-	word("prio", strings.Join(prio, ","))
+	list("prio", s.Setup.Prio)
+	list("speeds", s.Setup.Speeds)
 	if s.Setup.Forward > 0 {
 		word("forward", s.Setup.Forward.String())
 	}

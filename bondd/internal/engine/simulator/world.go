@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,14 +24,21 @@ type probeSlave = core.ProbeSlave
 // Setup says what a World begins with.
 type Setup struct {
 	Mode    bonding.Mode
-	Slaves  int // 2 or more: eth0, eth1, …
+	Slaves  int      // 2 or more cards: eth0, eth1, …
+	Members []string // those of them that the configuration has, in its order; nil: all
 	Primary string
-	Path    bool // a path is checked
+	Path    bool // paths are checked
+	Targets int  // to so many targets, 1 or 2; 0: 1
+	Any     bool // path_policy
 	Damping bool
 	Prio    []int    // by slave; nil: none
+	Speeds  []int    // of cards, in Mb/s, by slave; nil: not known
 	Kinds   []string // of cards, by slave; nil: all are alike
-	UpDelay string   // as in the configuration's table: milliseconds
-	Faults  bool     // events and reads may be late, lost or doubled; writes may be refused
+
+	// As the kernel has them; empty: what suits the rest.
+	Reselect, UpDelay, DownDelay, FailOverMAC string
+
+	Faults  bool // events, reads and polls may be late, lost or doubled; writes may be refused
 	Forward time.Duration
 	Train   time.Duration
 	Lag     time.Duration // from the loss of a cable, which ethtool tells at once, to that of the carrier
@@ -40,6 +48,7 @@ type Setup struct {
 type World struct {
 	cfg    *config.Config
 	setup  Setup
+	next   Setup // from the next restart of bondd on
 	now    time.Time
 	rng    *rand.Rand
 	queue  schedule
@@ -47,8 +56,8 @@ type World struct {
 	nics   []*nic
 	driver driver
 
-	addresses  []state.Address
-	targetDead bool
+	addresses []state.Address
+	silent    [2]bool // the targets that do not reply
 
 	run       int // of bondd; counts up at every restart; 0: it does not run
 	core      *core.Core
@@ -69,6 +78,8 @@ type World struct {
 	unread    error // what reads of the kernel answer
 	refuse    int   // how many of the next writes the kernel refuses
 
+	mutant Mutant
+
 	Steps int
 	trace *strings.Builder // nil: none
 	shown string           // the world in the last line of it
@@ -78,16 +89,23 @@ type World struct {
 // epoch is when every World begins.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-var target = netip.MustParseAddr("192.0.2.1")
+var targets = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.9")}
 
 // New returns a World whose bondd has not started yet.
 func New(setup Setup, seed uint64) *World {
-	w := &World{setup: setup, now: epoch, rng: rand.New(rand.NewPCG(seed, 7)), cfg: configuration(setup),
+	w := &World{setup: setup, next: setup, now: epoch, rng: rand.New(rand.NewPCG(seed, 7)), cfg: configuration(setup),
 		answers: make(map[uint64]error)}
 	w.driver.changed = w.activeChanged
 	for i := range setup.Slaves {
 		w.nics = append(w.nics, &nic{index: i + 1, name: fmt.Sprintf("eth%d", i), present: true, cable: true, carrier: true,
-			ipv6: true, up: true, delay: setup.Forward, training: setup.Train})
+			ipv6: true, up: true, delay: setup.Forward, training: setup.Train, mac: ownMAC(i + 1)})
+		w.nics[i].lacp = "silent"
+		if setup.Mode == bonding.LACP {
+			w.nics[i].lacp = "agrees"
+		}
+		if setup.Speeds != nil {
+			w.nics[i].speed = setup.Speeds[i]
+		}
 	}
 	w.check.world = w
 	w.start()
@@ -100,10 +118,7 @@ func configuration(s Setup) *config.Config {
 		cfg.Hardware.Policy = "off"
 	}
 	b := &cfg.Bonds[0]
-	b.Auto, b.Slaves, b.DHCP4 = false, nil, false
-	for i := range s.Slaves {
-		b.Slaves = append(b.Slaves, fmt.Sprintf("eth%d", i))
-	}
+	b.Auto, b.Slaves, b.DHCP4 = false, s.members(), false
 	b.Options["mode"] = s.Mode.String()
 	b.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")}
 	for _, name := range []string{"primary", "primary_reselect"} {
@@ -111,12 +126,18 @@ func configuration(s Setup) *config.Config {
 	}
 	if b.Mode().HasActiveSlave() {
 		b.Options["primary_reselect"] = "failure"
-		if s.Primary != "" {
+		if slices.Contains(b.Slaves, s.Primary) {
 			b.Options["primary"], b.Options["primary_reselect"] = s.Primary, "always"
 		}
 		if s.Prio != nil {
 			b.Options["primary_reselect"] = "always"
 		}
+		if s.Reselect != "" {
+			b.Options["primary_reselect"] = s.Reselect
+		}
+	}
+	if s.FailOverMAC != "" && s.Mode == bonding.ActiveBackup {
+		b.Options["fail_over_mac"] = s.FailOverMAC
 	}
 	if s.Prio != nil {
 		b.Prio = make(map[string]int)
@@ -127,15 +148,39 @@ func configuration(s Setup) *config.Config {
 	if s.UpDelay != "" {
 		b.Options["updelay"] = s.UpDelay
 	}
+	if s.DownDelay != "" {
+		b.Options["downdelay"] = s.DownDelay
+	}
 	if s.Path {
-		b.Paths = []config.Path{{Target: target, Interval: 500 * time.Millisecond, Timeout: 200 * time.Millisecond,
-			MissedMax: 3, ReturnAfter: 3}}
+		for _, target := range targets[:max(s.Targets, 1)] {
+			b.Paths = append(b.Paths, config.Path{Target: target,
+				Interval: 500 * time.Millisecond, Timeout: 200 * time.Millisecond,
+				MissedMax: 3, ReturnAfter: 3})
+		}
+		if s.Any {
+			b.PathPolicy = "any"
+		}
 	}
 	if s.Damping {
 		b.Damping = &config.Damping{HalfLife: 15 * time.Second, Suppress: 3, Reuse: 1}
 	}
 	return cfg
 }
+
+// members are the cards that the configuration has.
+func (s *Setup) members() []string {
+	if s.Members != nil {
+		return s.Members
+	}
+	var names []string
+	for i := range s.Slaves {
+		names = append(names, fmt.Sprintf("eth%d", i))
+	}
+	return names
+}
+
+// member reports whether the configuration has a card.
+func (w *World) member(n *nic) bool { return slices.Contains(w.cfg.Bonds[0].Slaves, n.name) }
 
 // A schedule is what will happen, in order.
 type schedule []event
@@ -182,6 +227,15 @@ func (w *World) Run(d time.Duration) error {
 
 func (w *World) chance(n, of int) bool { return n >= of || n > 0 && w.rng.IntN(of) < n }
 
+// late is by how much a message is late, at most that much: now and then, in a World with faults.
+func (w *World) late(most time.Duration) time.Duration {
+	if !w.setup.Faults || !w.chance(1, 60) {
+		return 0
+	}
+	w.check.disturbedFor(2 * time.Second)
+	return w.jitter(most)
+}
+
 func (w *World) jitter(most time.Duration) time.Duration {
 	return time.Duration(w.rng.Int64N(int64(most)))
 }
@@ -209,14 +263,18 @@ func (w *World) start() {
 	if w.run == 0 {
 		w.at(w.jitter(100*time.Millisecond), w.inspection)
 		w.at(w.jitter(500*time.Millisecond), w.probeRound)
+		if w.setup.Mode == bonding.LACP {
+			w.at(w.jitter(lacpStep), w.lacp)
+		}
 	}
 	w.run++
+	w.setup, w.cfg = w.next, configuration(w.next)
 	w.core = core.New(w.cfg, core.Options{Memory: w.memory, History: w.history}, w.now)
 	w.fastCount, w.prepared, w.missed, w.readAt, w.readDue = 0, nil, false, time.Time{}, time.Time{}
 	w.polled = nil
 	w.setProbes(nil)
 	for _, n := range w.nics {
-		n.path = pathModel{}
+		n.paths = [2]pathModel{}
 	}
 	w.check.restarted()
 	run := w.run
@@ -235,10 +293,11 @@ func (w *World) start() {
 	poll = func() {
 		began := w.now
 		links := w.linkStates()
+		took := 300*time.Microsecond + w.late(300*time.Millisecond)
 		if len(links) > 0 {
-			w.at(300*time.Microsecond, alive(func() { w.step(core.Poll{Began: began, Took: w.now.Sub(began), Links: links}) }))
+			w.at(took, alive(func() { w.step(core.Poll{Began: began, Took: w.now.Sub(began), Links: links}) }))
 		}
-		w.at(100*time.Millisecond, alive(poll))
+		w.at(max(100*time.Millisecond, took), alive(poll))
 	}
 	w.at(core.TickEvery, alive(tick))
 	w.at(w.jitter(100*time.Millisecond), alive(poll))
@@ -279,6 +338,9 @@ func (w *World) step(in core.Input) {
 		w.check.learned(next[0])
 		out := w.core.Step(next[0], w.now)
 		w.Steps++
+		if w.mutant.Output != nil {
+			w.mutant.Output(w, next[0], out)
+		}
 		w.traceStep(next[0], out)
 		for _, r := range out.Requests {
 			next = append(next, w.request(r))
@@ -312,6 +374,15 @@ func (w *World) step(in core.Input) {
 	}
 }
 
+// snapshot is what bondd publishes.
+func (w *World) snapshot() *state.Snapshot {
+	s, _ := w.core.Snapshot(w.now)
+	if w.mutant.Snapshot != nil {
+		w.mutant.Snapshot(s)
+	}
+	return s
+}
+
 func (w *World) request(r core.Request) core.Input {
 	done := core.Acted{Request: r, Issued: w.now, Done: w.now}
 	done.Err = w.carryOut(&r)
@@ -324,8 +395,7 @@ func (w *World) carryOut(r *core.Request) error {
 	if r.Bond != bondIndex || !w.driver.exists {
 		return errRefused
 	}
-	if w.refuse > 0 {
-		w.refuse--
+	if w.refuses() {
 		return errRefused
 	}
 	if r.To == 0 {
@@ -343,12 +413,21 @@ func (w *World) carryOut(r *core.Request) error {
 var errFault = errors.New("refused by the test")
 
 func (w *World) write(_ context.Context, op state.Op) error {
-	w.check.wrote(op)
-	if w.refuse > 0 {
-		w.refuse--
+	if w.refuses() {
 		return errFault
 	}
+	w.check.wrote(op)
 	return w.do(op)
+}
+
+// refuses reports whether the kernel refuses the write at hand.
+func (w *World) refuses() bool {
+	if w.refuse == 0 {
+		return false
+	}
+	w.refuse--
+	w.check.disturbedFor(40 * time.Second) // until it is tried again
+	return true
 }
 
 // inventorySoon answers a request for an inventory.
@@ -363,6 +442,9 @@ func (w *World) inventorySoon() {
 			for _, n := range w.nics {
 				if n.present {
 					nic := hwprobe.NIC{Name: n.name, Driver: "veth", Bus: "virtual", PermanentMAC: ownMAC(n.index).String()}
+					if n.speed > 0 && n.carrier {
+						nic.SpeedMbps, nic.Duplex = &n.speed, "full"
+					}
 					if w.setup.Kinds != nil {
 						nic.Driver = w.setup.Kinds[n.index-1]
 					}
@@ -390,7 +472,7 @@ func (w *World) scheduleRead() {
 		}
 		began := w.now
 		network, err := w.network(), w.unread
-		w.at(time.Millisecond, func() {
+		w.at(time.Millisecond+w.late(500*time.Millisecond), func() {
 			if w.run != run {
 				return
 			}
@@ -436,7 +518,7 @@ func (w *World) setCarrier(n *nic, up bool) {
 	if n.carrier == up {
 		return
 	}
-	n.carrier = up
+	n.carrier, n.turned = up, w.now
 	n.changes++
 	if up {
 		n.forwards = w.now.Add(n.delay)
@@ -463,6 +545,7 @@ func (w *World) activeChanged(from, to *nic) {
 	w.deliver(func() state.LinkEvent {
 		return state.LinkEvent{Index: bondIndex, LinkUp: up, Failover: true, Active: active}
 	})
+	w.check.reported(w.delivered)
 }
 
 // deliver passes an event on after a moment. What it says is as of now.
@@ -480,7 +563,7 @@ func (w *World) deliver(what func() state.LinkEvent) {
 		}
 	}
 	run := w.run
-	due := w.now.Add(w.jitter(200 * time.Microsecond))
+	due := w.now.Add(w.jitter(200*time.Microsecond) + w.late(300*time.Millisecond))
 	if due.Before(w.delivered) { // a socket keeps the order
 		due = w.delivered
 	}
