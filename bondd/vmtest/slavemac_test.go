@@ -221,8 +221,14 @@ func TestSlaveMTU(t *testing.T) {
 				lan.Host.IP("link set " + slave + " mtu 1400")
 				d.eventually("the MTU as it was", func() bool { return links(lan)[slave].MTU == 1500 })
 				time.Sleep(100 * time.Millisecond)
-				if r := in.Stop(); r.Lost != 0 {
-					t.Errorf("%s, to the host: %v; want nothing lost", slave, r)
+				// The driver drops what arrives on the slave that was the active one while
+				// the switch does not know of the move yet: one packet may be on its way.
+				most := 0
+				if mode == "active-backup" && slave == active {
+					most = 1
+				}
+				if r := in.Stop(); r.Lost > most {
+					t.Errorf("%s, to the host: %v; want at most %d lost", slave, r, most)
 				}
 				d.eventually("event", func() bool { return d.told("config", slave+" has MTU 1400, and bond0 has 1500") })
 				if mode == "active-backup" && slave == active && activeSlave(lan) == slave {
