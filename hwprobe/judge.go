@@ -402,7 +402,7 @@ func (j *judge) ownDevice(chosen []NIC) {
 		j.add(CheckOwnDevice, SeverityInfo, chosen,
 			"%s are not all hardware: whether they fail together is not known", list(chosen))
 	case len(shared) == 0:
-		j.add(CheckOwnDevice, SeverityPass, chosen, "%s are each on a device of their own", list(chosen))
+		j.add(CheckOwnDevice, SeverityPass, chosen, "%s are separate devices", list(chosen))
 	}
 }
 
@@ -423,7 +423,7 @@ func (j *judge) optionROM(chosen []NIC) {
 		j.prerequisite(CheckOptionROM, SeverityWarn, without,
 			"no option ROM on %s, but one on %s: each card should have its own", list(without), list(with))
 	case len(with) > 0:
-		j.add(CheckOptionROM, SeverityPass, with, "an option ROM of its own on %s", list(with))
+		j.add(CheckOptionROM, SeverityPass, with, "%s each have an option ROM of their own", list(with))
 	case len(without) > 0:
 		j.add(CheckOptionROM, SeverityInfo, without,
 			"no option ROM on %s: they cannot boot from the network; bonding does not need it", list(without))

@@ -35,9 +35,9 @@ func TestJudge(t *testing.T) {
 		"pass driver: eth0 and eth1 have the same driver, e1000",
 		"pass chipset: eth0 and eth1 have the same chipset, 8086:100e",
 	}
-	own := "pass own-device: eth0 and eth1 are each on a device of their own"
+	own := "pass own-device: eth0 and eth1 are separate devices"
 	fate := "pass shared-fate: eth0 and eth1 share no PCIe switch, root port or USB hub"
-	rom := "pass option-rom: an option ROM of its own on eth0 and eth1"
+	rom := "pass option-rom: eth0 and eth1 each have an option ROM of their own"
 	macs := "pass permanent-mac: eth0 and eth1 each have an address of their own"
 	for _, test := range []struct {
 		name     string
@@ -59,9 +59,9 @@ func TestJudge(t *testing.T) {
 			findings: []string{
 				"pass driver: eth1 and eth0 have the same driver, e1000",
 				"pass chipset: eth1 and eth0 have the same chipset, 8086:100e",
-				"pass own-device: eth1 and eth0 are each on a device of their own",
+				"pass own-device: eth1 and eth0 are separate devices",
 				"pass shared-fate: eth1 and eth0 share no PCIe switch, root port or USB hub",
-				"pass option-rom: an option ROM of its own on eth1 and eth0",
+				"pass option-rom: eth1 and eth0 each have an option ROM of their own",
 				"pass permanent-mac: eth1 and eth0 each have an address of their own",
 			},
 		},
@@ -125,9 +125,9 @@ func TestJudge(t *testing.T) {
 				"info driver: eth0 (e1000, 8086:100e) is not part of the bond: it does not match eth1 and eth2, 8139too 10ec:8139",
 				"pass driver: eth1 and eth2 have the same driver, 8139too",
 				"pass chipset: eth1 and eth2 have the same chipset, 10ec:8139",
-				"pass own-device: eth1 and eth2 are each on a device of their own",
+				"pass own-device: eth1 and eth2 are separate devices",
 				"pass shared-fate: eth1 and eth2 share no PCIe switch, root port or USB hub",
-				"pass option-rom: an option ROM of its own on eth1 and eth2",
+				"pass option-rom: eth1 and eth2 each have an option ROM of their own",
 				"pass permanent-mac: eth1 and eth2 each have an address of their own",
 			},
 		},

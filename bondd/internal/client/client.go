@@ -78,7 +78,10 @@ func (e *Error) Error() string {
 	if e.Message != "" {
 		return e.Message
 	}
-	return "it answers " + e.Status
+	if e.Code == http.StatusNotFound {
+		return e.Status + "; is this bondd's base URL?"
+	}
+	return e.Status
 }
 
 // Get reads the JSON document at a path into answer.

@@ -215,7 +215,7 @@ const (
 func (c Cause) Text(slave string) string {
 	switch c {
 	case CauseOperator:
-		return "an operator asked for it"
+		return "requested by operator"
 	case CausePreferred:
 		return "a preferred slave is usable again"
 	case CauseDriver:

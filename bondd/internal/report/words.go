@@ -153,8 +153,12 @@ func (b Bond) FailoverText() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, reason))
 		}
 	}
-	if total == 0 {
+	switch {
+	case total == 0:
 		return "none"
+	case len(parts) == 1:
+		_, reason, _ := strings.Cut(parts[0], " ")
+		return fmt.Sprintf("%d (%s)", total, reason)
 	}
 	return fmt.Sprintf("%d (%s)", total, strings.Join(parts, ", "))
 }

@@ -104,9 +104,9 @@ func TestFetch(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		closed.URL:                 "connection refused",
-		server.URL + "/none":       "it answers 404 Not Found",
+		server.URL + "/none":       "404 Not Found",
 		server.URL + "/other":      "may not be bondd",
-		"http://u:wrong@" + host:   "http://u:xxxxx@" + host + ": it answers 401 Unauthorized",
+		"http://u:wrong@" + host:   "http://u:xxxxx@" + host + ": 401 Unauthorized",
 		"http://bond.example:port": "read address",
 	} {
 		if _, err := statustext.Fetch(t.Context(), address); err == nil || !strings.Contains(err.Error(), want) {

@@ -213,7 +213,7 @@ func TestPageSaysWhatIs(t *testing.T) {
 		"left-out":      {"left out: its chipset 10ec:8139", "Hardware fail", "eth1 left out"},
 		"broken-config": {"The configuration file has an error", `/perm/bondd/bondd.toml:5:10: miimon = 100 has no unit: write "100ms"`, "Running instead: built-in default", "bond0: miimon is 200, should be 100"},
 		"no-nic":        {"No bond: there is no Ethernet card to bond", "Hardware fail"},
-		"starting":      {"No bond yet: the configuration is not applied", "bondd is starting.", "Nothing yet.", "Not looked at yet.", "not applied yet"},
+		"starting":      {"No bond yet: the configuration is not applied", "bondd is starting.", "Nothing yet.", "Not looked at yet.", "Applied", "not yet"},
 		"broadcast":     {"every frame leaves on eth0 and eth1"},
 		"round-robin":   {"traffic shared by eth0 and eth1"},
 		"single": {"2001:db8:1234:5678:5054:ff:fe12:34a0/64", "No failover since bondd started.",

@@ -47,7 +47,7 @@ function disconnected() {
   document.documentElement.classList.add("stale");
   const time = clock(goodAt);
   setText(live, "Not live");
-  setText(lost, `Connection to bondd lost. Not live since ${time}: what you see is from then.`);
+  setText(lost, `Connection to bondd lost. Not live since ${time}. Showing the last known state.`);
   lost.hidden = false;
 }
 
