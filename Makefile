@@ -54,9 +54,10 @@ plug: build/appliance ## put it back: make plug NIC=eth0
 build/appliance: $(SOURCES)
 	@$(GO) build -o $@ ./image/cmd/appliance
 
+# The packages that take longest are named first, so that the others run beside them.
 .PHONY: test
 test: deps lint race ## every test: unit, kernel in a VM, whole image, browser, Prometheus
-	$(GO) test -timeout 150m $(TESTFLAGS) ./...
+	$(GO) test -timeout 150m $(TESTFLAGS) ./bondd/vmtest ./appliance ./...
 
 .PHONY: short
 short: ## the tests that need no VM
