@@ -88,7 +88,7 @@ func TestLyingCard(t *testing.T) {
 		tab.on(t).await(says("#headline", found))
 		tab.await(`document.querySelector('[data-slave="` + lies + `"]').dataset.state === "down"`)
 		tab.await(`document.querySelector('[data-slave="` + left + `"]').dataset.state === "active"`)
-		tab.await(fmt.Sprintf(`document.querySelector('[data-switch="%d"]').dataset.reason === "path"`, moved.Seq))
+		tab.await(fmt.Sprintf(`document.querySelector('[data-failover="%d"]').dataset.reason === "path"`, moved.Seq))
 		tab.await(says("#failovers", "nothing answers through "+lies))
 		tab.await(says("#events", "192.168.1.1 does not answer through "+lies))
 		tab.photograph("lying")
