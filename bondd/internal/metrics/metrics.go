@@ -113,7 +113,7 @@ var (
 	)
 	failovers = counter(
 		"failovers_total",
-		"Switches of the bond's traffic to another slave since bondd started, by reason.",
+		"Failovers of the bond since bondd started, by reason.",
 		"bond",
 		"reason",
 	)
