@@ -24,6 +24,7 @@ type checker struct {
 	err   error
 
 	badSince time.Time          // traffic has been lost since then although a proven slave is there
+	badBy    string             // the slaves by which it was lost: each fault has to be found by itself
 	outSince map[*nic]time.Time // since when a card has had a link and was not in the bond
 	event    time.Time          // of the last thing that happened from outside
 	faultEnd time.Time          // until when nothing is expected of bondd in time
@@ -326,7 +327,7 @@ func (c *checker) after() {
 		good := w.passes(n) && n.lost == 0 && n.master && n.mii == state.MIIUp && w.member(n)
 		proven = proven || good && (!w.setup.Path || c.proven(n))
 	}
-	lost := false
+	lost, by := false, ""
 	switch {
 	case !d.exists || !d.up:
 	case d.mode().HasActiveSlave():
@@ -337,7 +338,9 @@ func (c *checker) after() {
 			if d.mode() == bonding.LACP {
 				uses = s.active
 			}
-			lost = lost || uses && !w.carries(s)
+			if uses && !w.carries(s) {
+				lost, by = true, by+s.name
+			}
 		}
 	}
 	if w.inventory != nil && d.mode() != bonding.ActiveBackup {
@@ -347,8 +350,8 @@ func (c *checker) after() {
 		c.badSince = time.Time{}
 		return
 	}
-	if c.badSince.IsZero() {
-		c.badSince = w.now
+	if c.badSince.IsZero() || by != c.badBy {
+		c.badSince, c.badBy = w.now, by
 	}
 	if w.now.Sub(c.badSince) > c.bound() {
 		c.fail("carries", "traffic has been lost for %v although another slave is proven: %s",
