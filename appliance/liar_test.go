@@ -162,8 +162,8 @@ func testRecorder(m *machine, before []entry) {
 
 	// Asked to end, it writes what is not written yet.
 	endAll(t, m.VM)
-	m.eventually("bondd stopped as asked", func(context.Context) string {
-		if !strings.Contains(m.Console(), "bondd stops as asked") {
+	m.eventually("bondd has stopped", func(context.Context) string {
+		if !strings.Contains(m.Console(), "bondd is stopping") {
 			return "the console does not say so"
 		}
 		return ""

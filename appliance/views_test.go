@@ -272,12 +272,10 @@ scrape_configs:
 	return &scraper{t, "http://" + address + "/api/v1/query?query="}
 }
 
-// on returns the scraper for a subtest, which is skipped if there is none.
+// on returns the scraper for a subtest. There is none only where BONDD_SKIP says so.
 func (s *scraper) on(t *testing.T) *scraper {
 	t.Helper()
-	if s == nil {
-		t.Skip("BONDD_SKIP names prometheus")
-	}
+	skip.If(t, skip.Prometheus)
 	s.t = t
 	return s
 }
@@ -345,12 +343,10 @@ func openTab(t *testing.T, page string) *tab {
 	return b
 }
 
-// on returns the tab for a subtest, which is skipped if there is none.
+// on returns the tab for a subtest. There is none only where BONDD_SKIP says so.
 func (b *tab) on(t *testing.T) *tab {
 	t.Helper()
-	if b == nil {
-		t.Skip("BONDD_SKIP names browser")
-	}
+	skip.If(t, skip.Browser)
 	b.t = t
 	return b
 }

@@ -67,7 +67,8 @@ func (o *operator) post(ctx context.Context, path string, order, answer any) (co
 		return exitOK, true
 	case errors.As(err, &failure) && failure.Code == http.StatusUnauthorized:
 		err = fmt.Errorf(
-			"%s does not take this name and password; as long as no users are configured, the name is %s and the password is the image's",
+			"%s does not take this name and password; as long as no users are configured, the name is %s and the "+
+				"password is the image's",
 			c.Address(),
 			web.Administrator,
 		)

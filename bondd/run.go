@@ -69,7 +69,7 @@ func runDaemon(ctx context.Context, std stdio, flags *flag.FlagSet, args []strin
 		log.Error("bondd ends although nobody asked it to")
 		return exitError
 	}
-	log.Info("bondd stops as asked; the bonds stay up")
+	log.Info("bondd is stopping; the bonds stay up")
 	return exitOK
 }
 

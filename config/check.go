@@ -68,7 +68,8 @@ func (p *parser) checkOptions(b *bond) {
 		b.Options["fail_over_mac"] == "active" {
 		p.add(
 			b.place("mac"),
-			"mac cannot be kept with fail_over_mac \"active\", which gives the bond the address of its active slave: take one of the two out",
+			"mac cannot be kept with fail_over_mac \"active\", which gives the bond the address of its active "+
+				"slave: take one of the two out",
 		)
 	}
 }

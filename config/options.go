@@ -323,7 +323,8 @@ func errNotHere(name string) error {
 		)
 	case "use_carrier":
 		return errors.New(
-			"use_carrier is not an option here: bondd and the bonding driver go by the carrier that the card's driver keeps, as with use_carrier 1, the kernel's default; take the line out",
+			"use_carrier is not an option here: bondd and the bonding driver go by the carrier that the card's " +
+				"driver keeps, as with use_carrier 1, the kernel's default; take the line out",
 		)
 	}
 	return fmt.Errorf("this version of bondd does not have %q yet: take the line out", name)

@@ -141,7 +141,8 @@ func (p *parser) damping(b *bond, v *value) {
 		}
 		p.add(
 			t.place(key),
-			"reuse %s has to be less than suppress %s: a slave is held out from suppress on, until its penalty has decayed to reuse",
+			"reuse %s has to be less than suppress %s: a slave is held out from suppress on, until its penalty "+
+				"has decayed to reuse",
 			penaltyText(d.Reuse),
 			penaltyText(d.Suppress),
 		)
@@ -200,7 +201,8 @@ func (p *parser) checkPaths(b *bond) {
 	if b.given("path_policy") && b.good("path") && len(b.paths) == 0 {
 		p.add(
 			b.place("path_policy"),
-			"path_policy says how many of the paths have to be up, and there are none: add one with [[bond.path]], or take the line out",
+			"path_policy says how many of the paths have to be up, and there are none: add one with "+
+				"[[bond.path]], or take the line out",
 		)
 	}
 	for i, t := range b.paths {
@@ -251,7 +253,8 @@ func (p *parser) checkSource(b *bond, t *path) {
 	case t.Source.Is6():
 		p.add(
 			at,
-			"source %s is an IPv6 address, and source is the sender of ARP requests, which are for IPv4: take the line out, or write an IPv4 address",
+			"source %s is an IPv6 address, and source is the sender of ARP requests, which are for IPv4: take "+
+				"the line out, or write an IPv4 address",
 			ip,
 		)
 	case t.given("target") && t.good("target") && t.Target.Is6():
@@ -264,19 +267,22 @@ func (p *parser) checkSource(b *bond, t *path) {
 	case b.good("addresses") && b.has(t.Source):
 		p.add(
 			at,
-			"source %s is the bond's own address: the probe of a standby would draw the bond's traffic to the standby; write an address of the network that nobody has, or take the line out",
+			"source %s is the bond's own address: the probe of a standby would draw the bond's traffic to the "+
+				"standby; write an address of the network that nobody has, or take the line out",
 			ip,
 		)
 	case slices.ContainsFunc(b.paths, func(o *path) bool { return o.good("target") && o.Target == t.Source }):
 		p.add(
 			at,
-			"source %s is the target of a path: its traffic would be drawn to this machine; write an address of the network that nobody has",
+			"source %s is the target of a path: its traffic would be drawn to this machine; write an address of "+
+				"the network that nobody has",
 			ip,
 		)
 	case b.good("gateways") && slices.Contains(b.Gateways, t.Source):
 		p.add(
 			at,
-			"source %s is a gateway: its traffic would be drawn to this machine; write an address of the network that nobody has",
+			"source %s is a gateway: its traffic would be drawn to this machine; write an address of the network "+
+				"that nobody has",
 			ip,
 		)
 	}
@@ -296,7 +302,8 @@ func (p *parser) checkPrios(b *bond) {
 		case b.Auto:
 			p.add(
 				at,
-				"slaves = \"auto\" takes the cards that it finds, in its own order: name the slaves of this bond to say more of one",
+				"slaves = \"auto\" takes the cards that it finds, in its own order: name the slaves of this bond to "+
+					"say more of one",
 			)
 		case !slices.Contains(b.Slaves, s.ref):
 			p.add(

@@ -52,7 +52,7 @@ type Runner struct {
 }
 
 // Run switches a bond to each standby that is fit for it, and back. The error is
-// a *state.Refusal if nothing was switched, and that of ctx if ctx ended before
+// a *state.Refusal if nothing was moved, and that of ctx if ctx ended before
 // the drill did; traffic is back where it was then, too.
 func (r *Runner) Run(ctx context.Context, bond string) (*Report, error) {
 	b := r.Source.Snapshot().Bond(bond)
@@ -134,7 +134,7 @@ func (r *Runner) line(ctx context.Context, b *state.Bond) (netip.Addr, line, err
 		failed = append(failed, err.Error())
 	}
 	return netip.Addr{}, nil, refuse(
-		"a dead standby of %s could not be told from a dead host, so nothing was switched: %s",
+		"a dead standby of %s looks the same as a dead host, so nothing was moved: %s",
 		b.Name,
 		strings.Join(failed, "; "),
 	)
@@ -186,7 +186,7 @@ func (d *drill) run(ctx context.Context, standbys []string) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("drill on %s: %w", d.bond, ctx.Err())
 		}
-		return refuse("%s answered once and no more, so nothing was switched", d.report.Target)
+		return refuse("%s answered once and then no more, so nothing was moved", d.report.Target)
 	}
 	for i, name := range standbys {
 		t := &d.report.Slaves[i]

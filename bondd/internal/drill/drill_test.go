@@ -295,8 +295,8 @@ func TestDrillRefused(t *testing.T) {
 			f.open = func(context.Context, string, netip.Addr) (line, error) {
 				return nil, errors.New("192.0.2.1 does not answer")
 			}
-		}, "a dead standby of bond0 could not be told from a dead host, so nothing was switched: 192.0.2.1 does not answer"},
-		{"nobody answers any more", "eth0 eth1", func(f *fake) { f.deaf["eth0"] = true }, "192.0.2.1 answered once and no more, so nothing was switched"},
+		}, "a dead standby of bond0 looks the same as a dead host, so nothing was moved: 192.0.2.1 does not answer"},
+		{"nobody answers any more", "eth0 eth1", func(f *fake) { f.deaf["eth0"] = true }, "192.0.2.1 answered once and then no more, so nothing was moved"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -298,7 +298,7 @@ func TestInventoryOutdated(t *testing.T) {
 				}
 				e, _ := runWith(t, f, i, cfg)
 				if tt.known {
-					time.Sleep(2 * time.Second) // so soon after one there is no other for a link
+					time.Sleep(2 * time.Second) // inventories for a link are at least a second apart
 					i.change(func(i *fakeInventory) { i.hang = hang })
 					f.change(func(n *state.Network) { n.LinkByIndex(eth0).Carrier = false })
 					f.event(eth0)

@@ -189,7 +189,8 @@ var (
 
 	slaveForwarding = gauge(
 		"slave_forwarding_delay_seconds",
-		"How long the switch port took from the link to the first reply of a path, when the link last came; absent while it is not known.",
+		"How long the switch port took from the link to the first reply of a path, when the link last came; "+
+			"absent while it is not known.",
 		"bond",
 		"slave",
 	)
@@ -218,7 +219,8 @@ var (
 
 	lacpPartnerInfo = gauge(
 		"lacp_partner_info",
-		"The partner of the bond's active aggregator; the value is always 1. The address 00:00:00:00:00:00 means that there is none.",
+		"The partner of the bond's active aggregator; the value is always 1. The address 00:00:00:00:00:00 "+
+			"means that there is none.",
 		"bond",
 		"partner_mac",
 		"partner_key",

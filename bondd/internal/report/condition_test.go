@@ -154,7 +154,7 @@ func TestConditions(t *testing.T) {
 		"the driver keeps it down": {func(_ *state.Bond, s *state.Slave) { s.MIIStatus = state.MIIDown },
 			state.ConditionDriverDown, "down in the driver", bad, false, report.Out,
 			"eth1 has a link, but the bonding driver keeps it down", `the kernel does not use it: to the kernel its link is "down"`},
-		"the driver keeps it down for want of its speed": {func(b *state.Bond, s *state.Slave) {
+		"the driver keeps it down because its speed is unknown": {func(b *state.Bond, s *state.Slave) {
 			b.Mode, s.Active, s.MIIStatus, s.SpeedMbps = "balance-tlb", true, state.MIIDown, nil
 		}, state.ConditionDriverDown, "down in the driver", bad, false, report.Out,
 			"eth1 has a link, but the bonding driver keeps it down: the speed of the link is not known, and mode balance-tlb needs it",
@@ -252,7 +252,7 @@ func TestDegraded(t *testing.T) {
 			paths("all", state.PathDown)(b, s)
 			b.Slaves = append(b.Slaves, state.Slave{Name: "eth2", MIIStatus: state.MIIDown})
 		}, report.Degraded, "eth1 has a link, but no path to 192.0.2.1, which answers other slaves: look at its cable, its switch port and the card itself, eth2 is missing"},
-		"no carrier for want of slaves": {func(b *state.Bond, s *state.Slave) {
+		"no carrier because too few slaves are up": {func(b *state.Bond, s *state.Slave) {
 			b.Carrier, s.LinkUp, s.MIIStatus = false, false, state.MIIDown
 		}, report.Down, "eth1 has no link, the bonding driver keeps the bond's carrier off: fewer slaves are up than min_links asks for"},
 		"both are down in the driver": {func(b *state.Bond, s *state.Slave) {

@@ -97,6 +97,7 @@ type Slave struct {
 	// ForwardingDelaySeconds is how long the switch port took from the link to the
 	// first reply of a path, when the link last came; null: not known.
 	ForwardingDelaySeconds *float64       `json:"forwarding_delay_seconds"`
+	SlowPort               bool           `json:"slow_port"` // that was longer than an edge port takes
 	Driver                 string         `json:"driver"`
 	PermanentMAC           state.MAC      `json:"permanent_mac"`
 	LinkFailures           uint64         `json:"link_failures"`
@@ -263,7 +264,7 @@ func fromSlave(b *state.Bond, s *state.Slave, now time.Time) Slave {
 	}
 	if s.ForwardingDelay > 0 {
 		delay := s.ForwardingDelay.Seconds()
-		slave.ForwardingDelaySeconds = &delay
+		slave.ForwardingDelaySeconds, slave.SlowPort = &delay, s.SlowPort
 	}
 	if !s.ReuseAt.IsZero() {
 		left := max(0, s.ReuseAt.Sub(now).Seconds())

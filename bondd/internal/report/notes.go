@@ -19,10 +19,6 @@ type Note struct {
 	Detail string // figures for the curious; may be empty
 }
 
-// edgePort is how long, in seconds, a port that forwards at once may take from the
-// link to the first reply: the card, the target and the next probe need time.
-const edgePort = 3
-
 // parked is the beginning of what is said of a parked slave.
 func parked(quiet bool) string {
 	if quiet {
@@ -58,7 +54,7 @@ func (s Slave) Notes() []Note {
 	for _, lack := range s.Lacks {
 		notes = append(notes, Note{Level: hwprobe.SeverityFail, Text: lack})
 	}
-	if d := s.ForwardingDelaySeconds; d != nil && *d > edgePort && s.LinkUp {
+	if d := s.ForwardingDelaySeconds; d != nil && s.SlowPort && s.LinkUp {
 		notes = append(
 			notes,
 			Note{Level: hwprobe.SeverityWarn, Text: fmt.Sprintf("its switch port forwarded %s after its link came: "+

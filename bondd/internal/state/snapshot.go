@@ -117,6 +117,7 @@ type Slave struct {
 	// ForwardingDelay is how long the switch port took from the link to the first
 	// reply of a path, when the link last came; 0: not known.
 	ForwardingDelay time.Duration
+	SlowPort        bool // that was longer than an edge port takes
 
 	CarrierChanges uint64
 	Counters       Counters

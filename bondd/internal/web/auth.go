@@ -40,7 +40,8 @@ type Credentials struct {
 
 // errNobody means that there is neither a user nor a password.
 var errNobody = errors.New(
-	"nothing can be changed over HTTP, because no password is set: write one to /perm/gokr-pw.txt, or users to the file that [http] web_config names",
+	"nothing can be changed over HTTP, because no password is set: write one to /perm/gokr-pw.txt, or " +
+		"users to the file that [http] web_config names",
 )
 
 // maxPassword is the size in bytes up to which a password file is taken for one.

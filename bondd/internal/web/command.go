@@ -30,7 +30,7 @@ type Control interface {
 }
 
 // Drills switches a bond to every standby and back. The error is a
-// *state.Refusal if nothing was switched.
+// *state.Refusal if nothing was moved.
 type Drills interface {
 	Run(ctx context.Context, bond string) (*drill.Report, error)
 }

@@ -59,7 +59,8 @@ func parseOptions(args []string) (options, error) {
 		&o.model,
 		"nic-model",
 		"virtio-net-pci",
-		"`MODEL` of the network cards: e1000 (which in QEMU hears nothing for a second after each switch), pcnet, rtl8139, virtio-net-pci or vmxnet3",
+		"`MODEL` of the network cards: e1000 (which in QEMU hears nothing for a second after each switch), "+
+			"pcnet, rtl8139, virtio-net-pci or vmxnet3",
 	)
 	f.IntVar(&o.nics, "nics", 2, "`NUMBER` of network cards, named eth0, eth1, … here")
 	f.IntVar(&o.http, "http", 8080, "`PORT` of localhost that leads to the appliance's page")

@@ -142,7 +142,8 @@ func run(ctx context.Context, args []string, s system, stdin io.Reader, stdout i
 	if err := unix.IoctlSetInt(int(dst.Fd()), unix.BLKRRPART, 0); err != nil && !errors.Is(err, unix.ENOTTY) {
 		fmt.Fprintf(
 			stdout,
-			"the kernel still has the old partitions of %s in mind (%v): take the disk out and put it back before using them here\n",
+			"the kernel still has the old partitions of %s in mind (%v): take the disk out and put it back "+
+				"before using them here\n",
 			d.path,
 			err,
 		)

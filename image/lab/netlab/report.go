@@ -68,7 +68,8 @@ func Analyze(sent int, arrivals []Arrival) Report {
 // String returns the report as one line.
 func (r Report) String() string {
 	return fmt.Sprintf(
-		"sent %d, lost %d (%d at the end), duplicates %d, reordered %d, longest gap %v after packet %d, sender late by at most %v",
+		"sent %d, lost %d (%d at the end), duplicates %d, reordered %d, longest gap %v after packet %d, "+
+			"sender late by at most %v",
 		r.Sent,
 		r.Lost,
 		r.LostAtEnd,

@@ -317,7 +317,7 @@ func TestNobodyAnswers(t *testing.T) {
 			b.onto = func(slave string) { t.Errorf("it was switched to %s", slave) }
 			_, err := b.drill(t.Context())
 			var refusal *state.Refusal
-			if !errors.As(err, &refusal) || !strings.HasSuffix(refusal.Why, "so nothing was switched: "+tt.want) {
+			if !errors.As(err, &refusal) || !strings.HasSuffix(refusal.Why, "so nothing was moved: "+tt.want) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
 		})

@@ -61,6 +61,9 @@ type reading struct {
 	early    []early   // received before anything was read
 }
 
+// mostEarly bounds how many early failovers are kept: the first read may fail for long.
+const mostEarly = 64
+
 // An early failover was reported before the first read, which may not show it: by
 // then the driver may have moved once more.
 type early struct {

@@ -37,9 +37,11 @@ type link struct {
 	returned time.Time // when it last gained it
 
 	// silent: no path has replied since the link came, while another slave's did.
-	// forwards is how long that took the last time; 0: not known.
+	// forwards is how long that took the last time, 0 if it is not known, and slow
+	// whether that was longer than an edge port takes.
 	silent   bool
 	forwards time.Duration
+	slow     bool
 }
 
 // set takes a change of carrier. What ethtool said before is void.
@@ -83,6 +85,7 @@ func (ev LinkEvent) apply(c *Core) {
 	}
 	if c.reading.last.IsZero() && ev.Failover {
 		c.reading.early = append(c.reading.early, early{ev.Index, ev.Active, ev.Received})
+		c.reading.early = c.reading.early[max(0, len(c.reading.early)-mostEarly):]
 	}
 	if b := c.bondByIndex(ev.Index); b != nil && ev.Failover && b.cfg.Mode().HasActiveSlave() {
 		c.driverMoved(b, ev.Active, ev.Received)
@@ -282,8 +285,9 @@ func (r PathReport) apply(c *Core) {
 	c.prepare()
 }
 
-// edgePort bounds how long after the link a port may take to forward that does so
-// at once: a probe may just have been sent, and the card and the target need time.
+// edgePort bounds how long after the link the first reply may come through a port that
+// forwards at once, beside the time from one probe to the next: the card and the
+// target need a moment.
 const edgePort = 3 * time.Second
 
 // learnPorts notes how long the switch's ports take to forward. Where no other slave
@@ -301,9 +305,14 @@ func (c *Core) learnPorts(b *bond, before map[int][]state.Path) {
 		}
 		return 0
 	}
-	for index := range b.paths {
+	for i := range b.slaves {
+		nic := c.net.Link(b.slaves[i].name)
+		if nic == nil {
+			continue
+		}
+		index := nic.Index
 		l := c.links[index]
-		if l == nil || !l.silent || !l.linkUp() {
+		if _, probed := b.paths[index]; !probed || l == nil || !l.silent || !l.linkUp() {
 			continue
 		}
 		others := false
@@ -315,12 +324,21 @@ func (c *Core) learnPorts(b *bond, before map[int][]state.Path) {
 			l.silent = false
 		case replies(index):
 			l.silent, l.forwards = false, max(c.now.Sub(l.returned)-since(index), time.Millisecond)
-			if l.forwards > edgePort {
+			if l.slow = l.forwards > edgePort+b.probesEvery(); l.slow {
 				c.log(slog.LevelWarn, "the switch port is not an edge port: it did not forward when the link came",
 					slog.String("bond", b.cfg.Name), slog.String("slave", l.name), slog.Duration("took", l.forwards))
 			}
 		}
 	}
+}
+
+// probesEvery is the longest time from one probe of a path to the next.
+func (b *bond) probesEvery() time.Duration {
+	var longest time.Duration
+	for i := range b.cfg.Paths {
+		longest = max(longest, b.cfg.Paths[i].Interval)
+	}
+	return longest
 }
 
 // apply implements Input.

@@ -257,20 +257,21 @@ func (c *Core) dropped(b *bond, before *network, now time.Time) {
 		reason := state.ReasonKernel
 		if now.Sub(b.pending) < effect {
 			reason = b.pendingFor
-			b.duration.Observe(b.pendingTook.Seconds())
 		}
+		var took time.Duration // not known
 		entry := state.Failover{From: name, Reason: reason, EventRead: now, Before: c.viewsBefore(b)}
 		if why, parked := b.reasons[name]; parked {
 			entry.Reason = why
 		} else if n != nil && c.links[n.Index].detached {
 			entry.Reason = state.ReasonLink
 		} else if reason == state.ReasonLink {
+			// The driver has dropped it by the time of this read, and may have done so before.
 			entry.EventRead, entry.Written = b.pending, b.actedAt
+			took = max(now.Sub(b.pending), b.pendingTook)
+			b.duration.Observe(took.Seconds())
 		}
 		entry.Cause = c.cause(b, name, entry.Reason)
 		b.failovers[entry.Reason]++
-		// The driver has dropped it by the time of this read, and may have done so before.
-		took := max(now.Sub(entry.EventRead), b.pendingTook)
 		b.lastFailover, b.lastTook = now, took
 		c.ledger.moves = append(c.ledger.moves, state.Event{Time: now, Bond: b.cfg.Name, Slave: name, Kind: "failover",
 			Message: report.FailoverMessage(&entry, took)})

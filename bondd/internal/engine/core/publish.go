@@ -135,7 +135,7 @@ func (c *Core) slaveState(b *bond, m *member) state.Slave {
 	}
 	s.Present = true
 	s.LinkUp, s.Detached = c.links[l.Index].linkUp(), c.links[l.Index].detached
-	s.ForwardingDelay = c.links[l.Index].forwards
+	s.ForwardingDelay, s.SlowPort = c.links[l.Index].forwards, c.links[l.Index].slow
 	s.CarrierChanges, s.Counters = l.CarrierChanges, l.Counters
 	if !s.LinkUp {
 		s.SpeedMbps, s.Duplex = nil, ""

@@ -367,7 +367,7 @@ func (c *checker) staticGroup() {
 		return
 	}
 	for _, n := range w.nics {
-		// A device that does not answer cannot be told to give its link up.
+		// The link of a device that no longer replies cannot be taken down.
 		out := n.present && n.up && n.carrier && !n.master && !n.crashed && w.setup.Kinds == nil && w.member(n)
 		switch {
 		case !out || c.disturbedNow() || !w.driver.carrier():
@@ -459,7 +459,8 @@ func (w *World) CheckLedger() error {
 func (w *World) describe() string {
 	s := ""
 	for _, n := range w.nics {
-		s += fmt.Sprintf(" %s{master:%t up:%t carrier:%t cable:%t crashed:%t dead:%t good:%t mii:%v active:%t path:%v noarp:%t}", n.name, n.master, n.up, n.carrier,
+		s += fmt.Sprintf(" %s{master:%t up:%t carrier:%t cable:%t crashed:%t dead:%t good:%t mii:%v "+
+			"active:%t path:%v noarp:%t}", n.name, n.master, n.up, n.carrier,
 			n.cable, n.crashed, n.dead, n.good(w.now), n.mii, n.active, n.paths[0].state, n.noARP)
 	}
 	return s

@@ -201,13 +201,13 @@ func (n *nic) attach(active int) {
 	n.active = in && (p.system == 0 || p.actor&portBoth == portBoth)
 }
 
-// lacpLink is what a read tells of a slave's port.
+// lacpLink is a slave's port as a read reports it.
 func (n *nic) lacpLink() *state.LACPPort {
 	return &state.LACPPort{Aggregator: n.aggregator(), Actor: n.port.actor, Partner: n.port.partner,
 		ActorChurn: "none", PartnerChurn: "none"}
 }
 
-// lacpBond is what a read tells of the bond.
+// lacpBond is the bond's LACP state as a read reports it.
 func (d *driver) lacpBond() *state.LACP {
 	l := &state.LACP{Aggregator: d.aggregator}
 	for _, n := range d.slaves {

@@ -30,7 +30,7 @@ func TestMutants(t *testing.T) {
 			return !ok || o.Option != "primary_reselect" || o.Value != "failure"
 		}), returning},
 		{"traffic returns to a primary as soon as it has a link", "better", Mutant{Output: returnAtOnce}, returning},
-		{"a dead path is no reason", "carries", Mutant{Output: func(_ *World, _ core.Input, out *core.Output) {
+		{"a dead path is ignored", "carries", Mutant{Output: func(_ *World, _ core.Input, out *core.Output) {
 			out.Requests = slices.DeleteFunc(out.Requests, func(r core.Request) bool {
 				return r.Reason() == state.ReasonPath
 			})
@@ -53,7 +53,7 @@ func TestMutants(t *testing.T) {
 			}
 			return true
 		}), "world 802.3ad path"},
-		{"whoever has no path is released, and be it the last one", "last", Mutant{Output: releaseDead}, ""},
+		{"a slave without a path is released, even the last one", "last", Mutant{Output: releaseDead}, ""},
 		{"an option is written every second", "quiet", Mutant{Output: func(w *World, in core.Input, out *core.Output) {
 			if _, ok := in.(core.Tick); ok && w.driver.exists {
 				plan(w, out, state.SetOption{Bond: "bond0", Option: "miimon", Value: "100"})

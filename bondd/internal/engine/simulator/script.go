@@ -196,7 +196,8 @@ func (s *Script) Shrink(seed uint64) *Script {
 		for from := 0; from+width <= len(small.Actions); {
 			less := &Script{s.Setup, append(append([]Action(nil), small.Actions[:from]...), small.Actions[from+width:]...)}
 			hasty := from > 0 && from+width < len(small.Actions) &&
-				strings.HasPrefix(string(small.Actions[from+width]), "expect ") && !strings.HasPrefix(string(less.Actions[from-1]), "wait ")
+				strings.HasPrefix(string(small.Actions[from+width]), "expect ") &&
+				!strings.HasPrefix(string(less.Actions[from-1]), "wait ")
 			if hasty {
 				from += width
 				continue
